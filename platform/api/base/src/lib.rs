@@ -1,6 +1,6 @@
 //! The vocabulary that every part of Towpath shares: the protocol-neutral [`Node`] tree, the static
-//! service [`model`], [`ApiError`], the authenticated [`Call`], time, names and the two in-process
-//! ports ([`Identity`], [`Objects`]) that have no generated trait.
+//! service [`model`], [`ApiError`], the authenticated [`Call`], time, names and the in-process
+//! ports ([`Identity`], [`Objects`], [`Sources`]) that have no generated trait.
 //!
 //! This crate knows no service and does no I/O of its own. The crates under `platform/api/gen` are
 //! generated on top of it, one per service.
@@ -14,6 +14,7 @@ pub mod identity;
 pub mod model;
 pub mod node;
 pub mod objects;
+pub mod sources;
 pub mod pipeline_builds;
 pub mod time;
 
@@ -25,6 +26,7 @@ pub use event::Event;
 pub use identity::{Credential, Identity, SessionCredentials};
 pub use node::{FromNode, Node, NodeError, ToNode};
 pub use objects::{ObjectInfo, Objects};
+pub use sources::Sources;
 pub use time::{Clock, SystemClock, Timestamp};
 
 pub use bytes::Bytes;
