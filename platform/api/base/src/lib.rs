@@ -14,8 +14,8 @@ pub mod identity;
 pub mod model;
 pub mod node;
 pub mod objects;
-pub mod sources;
 pub mod pipeline_builds;
+pub mod sources;
 pub mod time;
 
 pub use arn::Arn;

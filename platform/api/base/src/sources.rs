@@ -149,15 +149,9 @@ mod tests {
     fn source_versions_as_people_write_them() {
         let id = "4c925148f5d3f5a2d9e8f2cbbbd2bd0f1cf9a0a1";
         assert_eq!(Revision::parse("main"), Revision::Branch("main".into()));
-        assert_eq!(
-            Revision::parse("refs/heads/feature/x"),
-            Revision::Branch("feature/x".into())
-        );
+        assert_eq!(Revision::parse("refs/heads/feature/x"), Revision::Branch("feature/x".into()));
         assert_eq!(Revision::parse("refs/tags/v1"), Revision::Tag("v1".into()));
         assert_eq!(Revision::parse(&id.to_uppercase()), Revision::Commit(id.into()));
-        assert_eq!(
-            Revision::parse(&format!("refs/heads/main^{{{id}}}")),
-            Revision::Commit(id.into())
-        );
+        assert_eq!(Revision::parse(&format!("refs/heads/main^{{{id}}}")), Revision::Commit(id.into()));
     }
 }
