@@ -1,0 +1,222 @@
+//! A folder beneath which paths are resolved by the kernel, so that no symlink leads out.
+
+use crate::ArchiveError;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// An open folder. Every path given to it is relative, without `..`.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+}
+
+/// What to do with symlinks on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// A symlink anywhere in the path is an error.
+    No,
+    /// Symlinks that stay beneath the root are followed; others are an error.
+    Beneath,
+}
+
+/// `path` without `.` and empty components; an error when it is absolute, climbs or is empty.
+pub fn check_relative(path: &Path) -> Result<PathBuf, ArchiveError> {
+    let bytes = path.as_os_str().as_bytes();
+    let refuse = |reason| Err(ArchiveError::refused(bytes, reason));
+    if bytes.contains(&0) {
+        return refuse("its name holds a zero byte");
+    }
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => return refuse("its path climbs out with '..'"),
+            Component::RootDir | Component::Prefix(_) => return refuse("its path is absolute"),
+        }
+    }
+    if clean.as_os_str().is_empty() { refuse("its path is empty") } else { Ok(clean) }
+}
+
+fn failed(path: &Path, errno: Errno) -> ArchiveError {
+    match errno {
+        Errno::ELOOP | Errno::EXDEV => ArchiveError::refused(
+            path.as_os_str().as_bytes(),
+            "a symlink on its path leads out of the folder",
+        ),
+        errno => ArchiveError::Io { what: path.display().to_string(), source: errno.into() },
+    }
+}
+
+impl Root {
+    pub fn open(path: &Path) -> Result<Root, ArchiveError> {
+        let file = File::open(path).map_err(ArchiveError::io(path.display().to_string()))?;
+        Ok(Root { fd: file.into() })
+    }
+
+    pub(crate) fn from_fd(fd: OwnedFd) -> Root {
+        Root { fd }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn resolve(
+        &self,
+        path: &Path,
+        flags: OFlag,
+        mode: u32,
+        follow: Follow,
+    ) -> Result<OwnedFd, ArchiveError> {
+        let mut resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        if follow == Follow::No {
+            resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
+        }
+        let how = OpenHow::new()
+            .flags(flags | OFlag::O_CLOEXEC)
+            .mode(Mode::from_bits_truncate(mode))
+            .resolve(resolve);
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        loop {
+            match openat2(&self.fd, path, how) {
+                Ok(fd) => return Ok(fd),
+                // A rename elsewhere in the tree makes the kernel unsure: try again.
+                Err(Errno::EAGAIN | Errno::EINTR) => continue,
+                Err(errno) => return Err(failed(path, errno)),
+            }
+        }
+    }
+
+    /// Opens a regular file for reading. Anything else (a FIFO would block) is refused.
+    pub fn open_file(&self, path: &Path, follow: Follow) -> Result<File, ArchiveError> {
+        let path = check_relative(path)?;
+        let fd = self.resolve(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0, follow)?;
+        let stat = fstat(&fd).map_err(|errno| failed(&path, errno))?;
+        if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
+            return Err(ArchiveError::refused(path.as_os_str().as_bytes(), "it is no regular file"));
+        }
+        Ok(File::from(fd))
+    }
+
+    /// A root of its own for a folder beneath this one.
+    pub fn open_root(&self, path: &Path, follow: Follow) -> Result<Root, ArchiveError> {
+        let path = if path.as_os_str().is_empty() || path == Path::new(".") {
+            PathBuf::from(".")
+        } else {
+            check_relative(path)?
+        };
+        Ok(Root { fd: self.resolve(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0, follow)? })
+    }
+
+    /// Makes the folder and its parents, through no symlink, and opens it.
+    pub fn make_folders(&self, path: &Path) -> Result<Root, ArchiveError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let mut at = Root { fd: self.resolve(Path::new("."), flags, 0, Follow::No)? };
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            let name = Path::new(name);
+            match mkdirat(&at.fd, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(failed(path, errno)),
+            }
+            at = Root { fd: at.resolve(name, flags, 0, Follow::No)? };
+        }
+        Ok(at)
+    }
+
+    /// The folder that holds `path`, made where needed, and the last name.
+    pub(crate) fn parent_of<'p>(&self, path: &'p Path) -> Result<(Root, &'p OsStr), ArchiveError> {
+        let name = path
+            .file_name()
+            .ok_or_else(|| ArchiveError::refused(path.as_os_str().as_bytes(), "its path is empty"))?;
+        Ok((self.make_folders(path.parent().unwrap_or(Path::new("")))?, name))
+    }
+
+    /// A new file with `mode` (permission bits only), in folders made where needed. A file or symlink of
+    /// that name is replaced, never written through.
+    pub fn create_file(&self, path: &Path, mode: u32) -> Result<File, ArchiveError> {
+        let path = check_relative(path)?;
+        let (parent, name) = self.parent_of(&path)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        parent.remove(name, &path)?;
+        let fd = parent.resolve(Path::new(name), flags, 0o600, Follow::No)?;
+        fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(|errno| failed(&path, errno))?;
+        Ok(File::from(fd))
+    }
+
+    /// A symlink whose target cannot leave the root: relative, `..` only at its start and no more of them
+    /// than the link is deep.
+    pub fn create_symlink(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
+        let path = check_relative(path)?;
+        if !target_stays(&path, target) {
+            return Err(ArchiveError::refused(
+                path.as_os_str().as_bytes(),
+                "its link leads out of the folder",
+            ));
+        }
+        let (parent, name) = self.parent_of(&path)?;
+        parent.remove(name, &path)?;
+        symlinkat(target, &parent.fd, name).map_err(|errno| failed(&path, errno))
+    }
+
+    /// A hard link to a regular file beneath the root.
+    pub fn create_hard_link(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
+        let path = check_relative(path)?;
+        let target = check_relative(target)?;
+        let (from, from_name) = self.parent_of(&target)?;
+        let stat = fstatat(&from.fd, from_name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|errno| failed(&target, errno))?;
+        if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
+            return Err(ArchiveError::refused(path.as_os_str().as_bytes(), "it links to no regular file"));
+        }
+        if path == target {
+            return Ok(());
+        }
+        let (parent, name) = self.parent_of(&path)?;
+        parent.remove(name, &path)?;
+        linkat(&from.fd, from_name, &parent.fd, name, AtFlags::empty()).map_err(|errno| failed(&path, errno))
+    }
+
+    /// Sets a folder's permission bits; its owner always keeps access.
+    pub(crate) fn set_folder_mode(&self, path: &Path, mode: u32) -> Result<(), ArchiveError> {
+        let folder = self.make_folders(path)?;
+        fchmod(&folder.fd, Mode::from_bits_truncate(mode & 0o777 | 0o700))
+            .map_err(|errno| failed(path, errno))
+    }
+
+    fn remove(&self, name: &OsStr, path: &Path) -> Result<(), ArchiveError> {
+        match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EISDIR | Errno::EPERM) => Err(ArchiveError::refused(
+                path.as_os_str().as_bytes(),
+                "a folder of that name is there already",
+            )),
+            Err(errno) => Err(failed(path, errno)),
+        }
+    }
+}
+
+/// `..` after a name could climb further than it looks, because that name may itself be a symlink.
+pub(crate) fn target_stays(link: &Path, target: &Path) -> bool {
+    let depth = link.components().count().saturating_sub(1);
+    let mut climbs = 0;
+    let mut named = false;
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => named = true,
+            Component::CurDir => {}
+            Component::ParentDir if named => return false,
+            Component::ParentDir => climbs += 1,
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    climbs <= depth && !target.as_os_str().is_empty()
+}
