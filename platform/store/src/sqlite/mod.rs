@@ -1,0 +1,177 @@
+//! The embedded backend: one SQLite file in WAL mode, one thread that writes, a few connections that
+//! read. <https://www.sqlite.org/wal.html>.
+
+mod apply;
+mod read;
+mod schema;
+mod writer;
+
+use crate::backend::{Backend, ClaimRequest, Row, Scan};
+use crate::txn::{Hold, Op};
+use crate::{Lease, Options, StoreError};
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use towpath_api::{Event, Timestamp, async_trait};
+use writer::{Outcome, Task, Writer};
+
+/// How long a connection waits for SQLite's own locks: only a checkpoint or a backup tool holds them.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Sqlite {
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Sqlite {
+    pub async fn open(options: Options) -> Result<Sqlite, StoreError> {
+        blocking(move || Sqlite::open_blocking(&options)).await
+    }
+
+    fn open_blocking(options: &Options) -> Result<Sqlite, StoreError> {
+        private_folder(&options.path)?;
+        let lock = lock(&options.path)?;
+        let path = options.path.join("towpath.db");
+        // SQLite gives its -wal and -shm files the permissions of the database.
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        if let Some(max_bytes) = options.max_bytes {
+            let page_bytes: u64 =
+                connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))? as u64;
+            connection.pragma_update(
+                None,
+                "max_page_count",
+                (max_bytes / page_bytes.max(1)).max(1) as i64,
+            )?;
+        }
+        schema::migrate(&mut connection, &path)?;
+        let connections = (0..options.readers.max(1))
+            .map(|_| connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Sqlite { readers: Readers::new(connections), writer: Writer::start(connection, lock)? })
+    }
+}
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn get(&self, kind: &'static str, key: String) -> Result<Option<Row>, StoreError> {
+        self.readers.with(move |connection| read::get(connection, kind, key)).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.readers.with(move |connection| read::scan(connection, &scan)).await
+    }
+
+    async fn commit(&self, ops: Vec<Op>, bytes: usize, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.run(Task::Commit { ops, bytes, now }).await.map(|_| ())
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>, StoreError> {
+        match self.writer.run(Task::Claim(request)).await? {
+            Outcome::Leases(leases) => Ok(leases),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    async fn renew(&self, hold: Hold, expires_at: Timestamp) -> Result<(), StoreError> {
+        self.writer.run(Task::Renew { hold, expires_at }).await.map(|_| ())
+    }
+
+    async fn next_due(&self, queue: String) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.with(move |connection| read::next_due(connection, &queue)).await
+    }
+
+    async fn events_after(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Event)>, StoreError> {
+        self.readers.with(move |connection| read::events_after(connection, sequence, limit)).await
+    }
+
+    async fn last_sequence(&self) -> Result<u64, StoreError> {
+        self.readers.with(read::last_sequence).await
+    }
+
+    async fn prune_events(&self, through: u64, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        match self.writer.run(Task::Prune { through, before, limit }).await? {
+            Outcome::Removed(count) => Ok(count),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    async fn close(&self) {
+        self.readers.close();
+        self.writer.close().await;
+    }
+}
+
+/// Connections that are not reading at the moment. A permit of the semaphore stands for one of them.
+struct Readers {
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    fn new(connections: Vec<Connection>) -> Readers {
+        Readers {
+            permits: Arc::new(Semaphore::new(connections.len())),
+            idle: Arc::new(Mutex::new(connections)),
+        }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let idle = self.idle.clone();
+        blocking(move || {
+            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = taken.ok_or(StoreError::Closed)?;
+            let result = query(&connection);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            result
+        })
+        .await
+    }
+
+    fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn private_folder(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+/// The lock lives as long as the file is open; the kernel frees it when the process dies.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(StoreError::storage(error)))
+}

@@ -1,0 +1,93 @@
+//! Queries. Each sees one consistent state: that of the newest commit when it began.
+
+use crate::backend::{Row, Scan};
+use crate::limits::KEY_CEILING;
+use crate::{Order, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
+use towpath_api::{Event, Timestamp};
+
+pub(super) fn get(connection: &Connection, kind: &str, key: String) -> Result<Option<Row>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT version, body FROM documents WHERE kind = ?1 AND key = ?2")?
+        .query_row(params![kind, key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(found.map(|(version, body)| Row { key, version, body }))
+}
+
+pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+    let ceiling = format!("{}{KEY_CEILING}", scan.prefix);
+    let limit = scan.limit as i64;
+    let read = |row: &rusqlite::Row| Ok(Row { key: row.get(0)?, version: row.get(1)?, body: row.get(2)? });
+    let rows = match scan.order {
+        Order::Ascending => {
+            let after = scan.after.as_deref().unwrap_or("");
+            connection
+                .prepare_cached(
+                    "SELECT key, version, body FROM documents
+                     WHERE kind = ?1 AND key >= ?2 AND key < ?3 AND key > ?4 ORDER BY key LIMIT ?5",
+                )?
+                .query_map(params![scan.kind, scan.prefix.as_str().max(after), ceiling, after, limit], read)?
+                .collect::<Result<_, _>>()?
+        }
+        Order::Descending => {
+            let before = scan.after.as_deref().unwrap_or(&ceiling).min(&ceiling);
+            connection
+                .prepare_cached(
+                    "SELECT key, version, body FROM documents
+                     WHERE kind = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4",
+                )?
+                .query_map(params![scan.kind, scan.prefix, before, limit], read)?
+                .collect::<Result<_, _>>()?
+        }
+    };
+    Ok(rows)
+}
+
+pub(super) fn next_due(connection: &Connection, queue: &str) -> Result<Option<Timestamp>, StoreError> {
+    let due: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(at) FROM (
+                SELECT min(run_at) AS at FROM jobs WHERE queue = ?1 AND lease_owner IS NULL
+                UNION ALL
+                SELECT min(lease_expires_at) FROM jobs WHERE queue = ?1 AND lease_owner IS NOT NULL
+             )",
+        )?
+        .query_row([queue], |row| row.get(0))?;
+    Ok(due.map(Timestamp::from_millis))
+}
+
+pub(super) fn events_after(
+    connection: &Connection,
+    sequence: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Event)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT sequence, event FROM outbox WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![clamp(sequence), limit as i64], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+    })?;
+    rows.map(|row| {
+        let (sequence, text) = row?;
+        let event = serde_json::from_str(&text).map_err(|source| StoreError::Unreadable {
+            kind: "event".into(),
+            key: sequence.to_string(),
+            source,
+        })?;
+        Ok((sequence as u64, event))
+    })
+    .collect()
+}
+
+pub(super) fn last_sequence(connection: &Connection) -> Result<u64, StoreError> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0) as u64)
+}
+
+/// SQLite's integers are signed; a cursor beyond them is beyond every event.
+pub(super) fn clamp(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,227 @@
+//! The one thread that writes.
+//!
+//! Requests queue up on a channel. The thread takes what is there, carries each out in a savepoint of
+//! one SQLite transaction, and acknowledges all of them after the one fsync that makes it durable: while
+//! it waits for the disk, the next group gathers. A request whose expectations fail is rolled back alone.
+//! A failing database (a full disk) rolls the whole group back, and then each request is tried alone, so
+//! that one large commit takes no small ones with it.
+//!
+//! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway.
+
+use super::apply::{self, Failure, Tick};
+use crate::StoreError;
+use crate::backend::ClaimRequest;
+use crate::limits::{MAX_GROUP_BYTES, MAX_GROUP_REQUESTS, WRITER_QUEUE};
+use crate::txn::{Hold, Lease, Op};
+use rusqlite::Connection;
+use std::fs::File;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use towpath_api::Timestamp;
+
+pub(super) enum Task {
+    Commit { ops: Vec<Op>, bytes: usize, now: Timestamp },
+    Claim(ClaimRequest),
+    Renew { hold: Hold, expires_at: Timestamp },
+    Prune { through: u64, before: Timestamp, limit: usize },
+}
+
+impl Task {
+    fn bytes(&self) -> usize {
+        match self {
+            Task::Commit { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+
+    fn durable(&self) -> bool {
+        matches!(self, Task::Commit { .. } | Task::Prune { .. })
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    Leases(Vec<Lease>),
+    Removed(u64),
+}
+
+struct Request {
+    task: Task,
+    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+/// The handle of the thread.
+pub(super) struct Writer {
+    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Frees the leases of the process that had the store before, and starts.
+    pub fn start(connection: Connection, lock: File) -> Result<Writer, StoreError> {
+        connection.execute(
+            "UPDATE jobs SET run_at = min(coalesce(again_at, run_at), run_at), again_at = NULL,
+                             lease_owner = NULL, lease_expires_at = NULL WHERE lease_owner IS NOT NULL",
+            [],
+        )?;
+        let tick =
+            connection.query_row("SELECT value FROM counters WHERE name = 'tick'", [], |row| row.get(0))?;
+        let (sender, receiver) = mpsc::channel(WRITER_QUEUE);
+        let worker = Thread { connection, saved_tick: tick, tick, synced: true };
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
+            worker.run(receiver);
+            drop(lock);
+        })?;
+        Ok(Writer { queue: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+    }
+
+    pub async fn run(&self, task: Task) -> Result<Outcome, StoreError> {
+        let sender = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (reply, answer) = oneshot::channel();
+        let sender = sender.ok_or(StoreError::Closed)?;
+        sender.send(Request { task, reply }).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub async fn close(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that the folder is free again when the last handle is gone.
+    fn drop(&mut self) {
+        self.queue.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Thread {
+    connection: Connection,
+    saved_tick: Tick,
+    tick: Tick,
+    /// Whether `PRAGMA synchronous` is `full` at the moment.
+    synced: bool,
+}
+
+impl Thread {
+    fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut bytes = first.task.bytes();
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP_REQUESTS && bytes < MAX_GROUP_BYTES {
+                let Ok(request) = queue.try_recv() else { break };
+                bytes += request.task.bytes();
+                group.push(request);
+            }
+            self.serve(group);
+        }
+    }
+
+    fn serve(&mut self, group: Vec<Request>) {
+        match self.run_group(&group) {
+            Ok(outcomes) => answer(group, outcomes),
+            Err(error) if group.len() == 1 => answer(group, vec![Err(error.into())]),
+            Err(error) => {
+                tracing::warn!(%error, requests = group.len(), "a group of commits failed; trying each alone");
+                for request in group {
+                    let alone = [request];
+                    let outcome = match self.run_group(&alone) {
+                        Ok(mut outcomes) => outcomes.pop().unwrap_or(Err(StoreError::Closed)),
+                        Err(error) => Err(error.into()),
+                    };
+                    answer(alone, [outcome]);
+                }
+            }
+        }
+    }
+
+    /// One SQLite transaction. An error means that nothing of the group happened.
+    fn run_group(&mut self, group: &[Request]) -> Result<Vec<Result<Outcome, StoreError>>, rusqlite::Error> {
+        self.set_synced(group.iter().any(|request| request.task.durable()))?;
+        let result = self.try_group(group);
+        if result.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        result
+    }
+
+    fn try_group(&mut self, group: &[Request]) -> Result<Vec<Result<Outcome, StoreError>>, rusqlite::Error> {
+        self.execute("BEGIN IMMEDIATE")?;
+        let mut outcomes = Vec::with_capacity(group.len());
+        for request in group {
+            self.execute("SAVEPOINT request")?;
+            match self.carry_out(&request.task) {
+                Ok(outcome) => outcomes.push(Ok(outcome)),
+                Err(Failure::Refused(error)) => {
+                    self.execute("ROLLBACK TO request")?;
+                    outcomes.push(Err(error));
+                }
+                Err(Failure::Database(error)) => return Err(error),
+            }
+            self.execute("RELEASE request")?;
+        }
+        if self.tick != self.saved_tick {
+            self.connection
+                .prepare_cached("UPDATE counters SET value = ?1 WHERE name = 'tick'")?
+                .execute([self.tick])?;
+        }
+        self.execute("COMMIT")?;
+        self.saved_tick = self.tick;
+        Ok(outcomes)
+    }
+
+    fn carry_out(&mut self, task: &Task) -> Result<Outcome, Failure> {
+        match task {
+            Task::Commit { ops, now, .. } => {
+                self.tick += 1;
+                apply::commit(&self.connection, ops, *now, self.tick).map(|()| Outcome::Done)
+            }
+            Task::Claim(request) => {
+                let tick = &mut self.tick;
+                let next_fence = || {
+                    *tick += 1;
+                    *tick
+                };
+                apply::claim(&self.connection, request, next_fence).map(Outcome::Leases)
+            }
+            Task::Renew { hold, expires_at } => {
+                apply::renew(&self.connection, hold, *expires_at).map(|()| Outcome::Done)
+            }
+            Task::Prune { through, before, limit } => {
+                apply::prune(&self.connection, *through, *before, *limit).map(Outcome::Removed)
+            }
+        }
+    }
+
+    fn execute(&self, statement: &str) -> Result<(), rusqlite::Error> {
+        self.connection.prepare_cached(statement)?.execute([]).map(|_| ())
+    }
+
+    fn set_synced(&mut self, synced: bool) -> Result<(), rusqlite::Error> {
+        if self.synced != synced {
+            self.connection.pragma_update(None, "synchronous", if synced { "full" } else { "normal" })?;
+            self.synced = synced;
+        }
+        Ok(())
+    }
+}
+
+fn answer(
+    group: impl IntoIterator<Item = Request>,
+    outcomes: impl IntoIterator<Item = Result<Outcome, StoreError>>,
+) {
+    for (request, outcome) in group.into_iter().zip(outcomes) {
+        // Whoever asked may have gone; what was committed stays committed.
+        let _ = request.reply.send(outcome);
+    }
+}
