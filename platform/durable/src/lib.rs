@@ -1,1 +1,27 @@
+//! Work that survives: workers for leased jobs, subscribers of the outbox, and the signal to stop.
+//!
+//! **What it owns.** No tables of its own: the jobs and events of `towpath-store`, and one document per
+//! subscriber, its [`Cursor`].
+//!
+//! **Invariants.**
+//! - A job's handler has its changes committed together with the job's completion, or not at all, and
+//!   only while it holds the lease. A job that fails comes back, later each time; it is logged with its
+//!   cause and never dropped.
+//! - A subscriber sees each event in order, and its changes are committed together with its cursor.
+//! - Nobody polls: a commit wakes who waits, and a timer wakes for the next job that is due.
+//!
+//! **Crash.** kill -9 at any moment: whatever was not committed runs again after the restart, at once,
+//! because leases die with their process. So a handler must be idempotent: it reads what was intended
+//! and what is there, and closes the gap.
 
+mod held;
+mod retry;
+mod shutdown;
+mod subscriber;
+mod worker;
+
+pub use held::Held;
+pub use retry::{Backoff, Retry};
+pub use shutdown::Shutdown;
+pub use subscriber::{Cursor, Subscriber};
+pub use worker::Worker;
