@@ -56,7 +56,7 @@ pub struct AuthzRequest<'a> {
 
 /// The policies that hold for one caller, resolved when it was authenticated. Pure: it asks nobody.
 pub trait Gate: Send + Sync {
-    /// `Err` carries the end of AWS's sentence: "no identity-based policy allows the … action", or
+    /// `Err` carries the end of AWS's sentence: "because no identity-based policy allows the … action", or
     /// "with an explicit deny in an identity-based policy".
     fn check(&self, request: &AuthzRequest, call: &Call) -> Result<(), String>;
 }
@@ -81,7 +81,7 @@ impl Call {
     pub fn authorize(&self, action: &str, resource: &str, context: &[(&str, &str)]) -> Result<(), ApiError> {
         self.gate.check(&AuthzRequest { action, resource, context }, self).map_err(|reason| {
             ApiError::access_denied(format!(
-                "User: {} is not authorized to perform: {action} on resource: {resource} because {reason}",
+                "User: {} is not authorized to perform: {action} on resource: {resource} {reason}",
                 self.caller.arn()
             ))
         })

@@ -31,6 +31,9 @@ pub trait Identity: Send + Sync {
         session_token: Option<&str>,
     ) -> Result<Option<Credential>, ApiError>;
 
+    /// A request that this key signed was authenticated: what GetAccessKeyLastUsed tells. Must cost nothing.
+    fn note_use(&self, _access_key_id: &str, _service: &str, _region: &str, _at: Timestamp) {}
+
     /// A service-specific credential (Git over HTTP): `None` unless user name and password match an
     /// active one for `service` (`codecommit.amazonaws.com`).
     async fn service_specific(
