@@ -1,0 +1,374 @@
+//! What every backend must do, written against [`Store`] alone. Each function takes a fresh store; the
+//! macro at the end runs them all on SQLite, and will run them on the next backend.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use towpath_api::{Clock, Event, Timestamp};
+use towpath_store::{Change, Document, Job, Options, Order, Store, StoreError, Txn, key};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Note {
+    id: String,
+    text: String,
+}
+
+impl Document for Note {
+    const KIND: &'static str = "test/note";
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Other {
+    id: String,
+}
+
+impl Document for Other {
+    const KIND: &'static str = "test/other";
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+struct Hand(Arc<AtomicI64>);
+
+impl Hand {
+    fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+fn note(id: &str, text: &str) -> Note {
+    Note { id: id.into(), text: text.into() }
+}
+
+fn event(name: &str) -> Event {
+    let time = Timestamp::from_millis(1000);
+    Event::new("aws.test", name, ("000000000000", "us-east-1"), time, Vec::new(), serde_json::json!({}))
+}
+
+fn txn(build: impl FnOnce(&mut Txn)) -> Txn {
+    let mut txn = Txn::new();
+    build(&mut txn);
+    txn
+}
+
+async fn commit(store: &Store, build: impl FnOnce(&mut Txn)) -> Result<(), StoreError> {
+    store.commit(txn(build)).await
+}
+
+async fn enqueue(store: &Store, key: &str, run_at: i64) {
+    let job = Job::new("q", key, Timestamp::from_millis(run_at));
+    commit(store, |txn| _ = txn.enqueue(job)).await.unwrap();
+}
+
+async fn a_document_comes_back_as_it_was_written(store: Store, _: Hand) {
+    assert!(store.get::<Note>("a").await.unwrap().is_none());
+    commit(&store, |txn| _ = txn.create(&note("a", "ü\u{1f}\n"))).await.unwrap();
+    let found = store.get::<Note>("a").await.unwrap().unwrap();
+    assert_eq!(found.doc, note("a", "ü\u{1f}\n"));
+    assert!(store.get::<Other>("a").await.unwrap().is_none(), "kinds are apart");
+}
+
+async fn a_stale_version_conflicts_and_writes_nothing(store: Store, _: Hand) {
+    commit(&store, |txn| _ = txn.create(&note("a", "1"))).await.unwrap();
+    let seen = store.get::<Note>("a").await.unwrap().unwrap();
+    commit(&store, |txn| _ = txn.replace(&seen, &note("a", "2"))).await.unwrap();
+    let stale = [
+        txn(|txn| _ = txn.replace(&seen, &note("a", "3"))),
+        txn(|txn| _ = txn.delete(&seen)),
+        txn(|txn| _ = txn.expect(&seen)),
+        txn(|txn| _ = txn.create(&note("a", "3"))),
+        txn(|txn| _ = txn.expect_absent::<Note>("a")),
+    ];
+    for mut txn in stale {
+        txn.put(&note("b", "by the way")).emit(event("E"));
+        assert!(store.commit(txn).await.unwrap_err().is_conflict());
+    }
+    assert_eq!(store.get::<Note>("a").await.unwrap().unwrap().text, "2");
+    assert!(store.get::<Note>("b").await.unwrap().is_none());
+    assert!(store.events_after(0, 10).await.unwrap().is_empty());
+}
+
+async fn a_document_made_anew_is_not_the_old_one(store: Store, _: Hand) {
+    commit(&store, |txn| _ = txn.create(&note("a", "1"))).await.unwrap();
+    let first = store.get::<Note>("a").await.unwrap().unwrap();
+    commit(&store, |txn| _ = txn.delete(&first).create(&note("a", "1"))).await.unwrap();
+    let error = commit(&store, |txn| _ = txn.replace(&first, &note("a", "2"))).await.unwrap_err();
+    assert!(error.is_conflict());
+}
+
+async fn listings_go_by_prefix_in_both_orders_page_by_page(store: Store, _: Hand) {
+    let mut build = Txn::new();
+    for id in ["x", "y"] {
+        for part in ["1", "2", "3", "ÿ", "\u{10fffe}"] {
+            build.create(&note(&key(&[id, part]), part));
+        }
+    }
+    build.create(&note("x1", "a longer name is no child"));
+    store.commit(build).await.unwrap();
+    for order in [Order::Ascending, Order::Descending] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.list::<Note>(&key(&["x", ""]), after.as_deref(), 2, order).await.unwrap();
+            assert!(page.items.len() <= 2);
+            found.extend(page.items.into_iter().map(|item| item.doc.text));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if order == Order::Descending {
+            found.reverse();
+        }
+        assert_eq!(found, ["1", "2", "3", "ÿ", "\u{10fffe}"]);
+    }
+    let beyond = store.list::<Note>(&key(&["x", ""]), Some("y"), 9, Order::Ascending).await.unwrap();
+    assert!(beyond.items.is_empty());
+    let all = store.list::<Note>("", None, 100, Order::Ascending).await.unwrap();
+    assert_eq!((all.items.len(), all.next), (11, None));
+}
+
+async fn limits_are_refused_by_name(store: Store, _: Hand) {
+    let large = note("a", &"x".repeat(towpath_store::MAX_DOCUMENT_BYTES));
+    let cases = [
+        txn(|txn| _ = txn.create(&large)),
+        txn(|txn| _ = txn.create(&note("", ""))),
+        txn(|txn| _ = txn.create(&note(&"k".repeat(5000), ""))),
+        txn(|txn| _ = txn.create(&note("a\0", ""))),
+        txn(|txn| (0..10_001).for_each(|_| _ = txn.cancel("q", "k"))),
+    ];
+    for case in cases {
+        assert!(matches!(store.commit(case).await, Err(StoreError::Invalid(_))));
+    }
+    commit(&store, |txn| _ = txn.create(&note("a", ""))).await.unwrap();
+    let seen = store.get::<Note>("a").await.unwrap().unwrap();
+    let moved = txn(|txn| _ = txn.replace(&seen, &note("b", "")));
+    assert!(matches!(store.commit(moved).await, Err(StoreError::Invalid(_))));
+}
+
+async fn update_retries_until_nobody_interferes(store: Store, _: Hand) {
+    let workers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let count = |current: Option<&Note>, _: &mut Txn| {
+                        let count = current.map_or(0, |note| note.text.parse().unwrap()) + 1;
+                        Ok::<_, StoreError>((Change::Put(note("n", &count.to_string())), ()))
+                    };
+                    store.update("n", count).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(store.get::<Note>("n").await.unwrap().unwrap().text, "80");
+}
+
+async fn update_keeps_deletes_and_guards(store: Store, _: Hand) {
+    let wrote = |change: fn(&Note) -> Change<Note>| {
+        move |current: Option<&Note>, txn: &mut Txn| {
+            txn.emit(event("E"));
+            Ok::<_, StoreError>((current.map_or(Change::Keep, change), current.is_some()))
+        }
+    };
+    assert!(!store.update("n", wrote(|_| Change::Delete)).await.unwrap());
+    commit(&store, |txn| _ = txn.create(&note("n", "1"))).await.unwrap();
+    assert!(store.update("n", wrote(|_| Change::Keep)).await.unwrap());
+    assert!(store.update("n", wrote(|_| Change::Delete)).await.unwrap());
+    assert!(store.get::<Note>("n").await.unwrap().is_none());
+    assert_eq!(store.events_after(0, 10).await.unwrap().len(), 3);
+}
+
+async fn events_are_numbered_in_order_and_pruned_by_age(store: Store, hand: Hand) {
+    for name in ["A", "B", "C"] {
+        commit(&store, |txn| _ = txn.emit(event(name))).await.unwrap();
+        hand.advance(1000);
+    }
+    let events = store.events_after(0, 2).await.unwrap();
+    let names: Vec<_> = events.iter().map(|(_, event)| event.detail_type.as_str()).collect();
+    assert_eq!(names, ["A", "B"]);
+    let rest = store.events_after(events[1].0, 10).await.unwrap();
+    assert_eq!(rest[0].1.detail_type, "C");
+    let (last, now) = (store.last_sequence().await.unwrap(), store.now());
+    assert_eq!(last, rest[0].0);
+    assert_eq!(store.prune_events(events[0].0, now, 10).await.unwrap(), 1, "only up to the cursor");
+    assert_eq!(store.prune_events(last, now.plus_millis(-1500), 10).await.unwrap(), 1, "only old ones");
+    assert_eq!(store.prune_events(last, now.plus_millis(1), 10).await.unwrap(), 1);
+    assert_eq!(store.last_sequence().await.unwrap(), last, "numbers do not come back");
+    commit(&store, |txn| _ = txn.emit(event("D"))).await.unwrap();
+    assert_eq!(store.events_after(0, 10).await.unwrap()[0].0, last + 1);
+}
+
+async fn a_job_is_claimed_when_it_is_due_and_once(store: Store, hand: Hand) {
+    let start = store.now();
+    enqueue(&store, "later", start.as_millis() + 1000).await;
+    enqueue(&store, "now", start.as_millis()).await;
+    let claimed = store.claim("q", "w", 5000, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|lease| lease.key.as_str()).collect::<Vec<_>>(), ["now"]);
+    assert_eq!((claimed[0].attempt, claimed[0].expires_at), (1, start.plus_millis(5000)));
+    assert!(store.claim("q", "w2", 5000, 10).await.unwrap().is_empty());
+    assert!(store.claim("another", "w", 5000, 10).await.unwrap().is_empty());
+    assert_eq!(store.next_due("q").await.unwrap(), Some(start.plus_millis(1000)));
+    hand.advance(1000);
+    assert_eq!(store.claim("q", "w2", 5000, 10).await.unwrap()[0].key, "later");
+    commit(&store, |txn| _ = txn.complete(&claimed[0])).await.unwrap();
+    let error = commit(&store, |txn| _ = txn.complete(&claimed[0])).await.unwrap_err();
+    assert!(error.is_lease_lost(), "a job completes once");
+}
+
+async fn an_expired_lease_passes_on_and_its_holder_commits_nothing(store: Store, hand: Hand) {
+    enqueue(&store, "k", 0).await;
+    let mut old = store.claim("q", "w1", 1000, 1).await.unwrap().remove(0);
+    hand.advance(1001);
+    assert!(store.claim("q", "w1", 1000, 1).await.unwrap().is_empty(), "not to the same worker again");
+    let new = store.claim("q", "w2", 1000, 1).await.unwrap().remove(0);
+    assert!(new.fence > old.fence && new.attempt == 2);
+    assert!(store.renew(&mut old, 1000).await.unwrap_err().is_lease_lost());
+    for build in [
+        txn(|txn| _ = txn.complete(&old)),
+        txn(|txn| _ = txn.guard(&old)),
+        txn(|txn| _ = txn.release(&old, Timestamp::EPOCH)),
+    ] {
+        let mut build = build;
+        build.put(&note("a", "must not be"));
+        assert!(store.commit(build).await.unwrap_err().is_lease_lost());
+    }
+    assert!(store.get::<Note>("a").await.unwrap().is_none());
+    commit(&store, |txn| _ = txn.guard(&new).put(&note("a", "is")).complete(&new)).await.unwrap();
+    assert_eq!(store.get::<Note>("a").await.unwrap().unwrap().text, "is");
+}
+
+async fn an_expired_lease_that_nobody_took_still_holds(store: Store, hand: Hand) {
+    enqueue(&store, "k", 0).await;
+    let mut lease = store.claim("q", "w", 1000, 1).await.unwrap().remove(0);
+    hand.advance(3_600_000);
+    store.renew(&mut lease, 1000).await.unwrap();
+    assert_eq!(lease.expires_at, store.now().plus_millis(1000));
+    commit(&store, |txn| _ = txn.complete(&lease)).await.unwrap();
+    assert_eq!(store.next_due("q").await.unwrap(), None);
+}
+
+async fn a_clock_set_back_keeps_leases_with_their_holders(store: Store, hand: Hand) {
+    enqueue(&store, "k", 0).await;
+    let mut lease = store.claim("q", "w1", 1000, 1).await.unwrap().remove(0);
+    hand.advance(-500_000);
+    assert!(store.claim("q", "w2", 1000, 1).await.unwrap().is_empty());
+    store.renew(&mut lease, 1000).await.unwrap();
+    hand.advance(2000);
+    assert_eq!(store.claim("q", "w2", 1000, 1).await.unwrap().len(), 1);
+}
+
+async fn waking_a_job_makes_it_run_again(store: Store, hand: Hand) {
+    let now = store.now().as_millis();
+    enqueue(&store, "k", now + 5000).await;
+    enqueue(&store, "k", now).await;
+    enqueue(&store, "k", now + 9000).await;
+    let lease = store.claim("q", "w", 60_000, 9).await.unwrap().remove(0);
+    assert_eq!(lease.key, "k", "the earlier time wins");
+    let payload = serde_json::json!({"why": "changed"});
+    let woken = Job::new("q", "k", store.now()).with_payload(payload.clone());
+    commit(&store, |txn| _ = txn.enqueue(woken)).await.unwrap();
+    assert!(store.claim("q", "w2", 1000, 1).await.unwrap().is_empty(), "not while it is leased");
+    commit(&store, |txn| _ = txn.complete(&lease)).await.unwrap();
+    let again = store.claim("q", "w", 1000, 1).await.unwrap().remove(0);
+    assert_eq!((again.attempt, again.payload.clone()), (1, payload));
+    let timer = Job::new("q", "k", store.now().plus_millis(700));
+    commit(&store, |txn| _ = txn.enqueue(timer).complete(&again)).await.unwrap();
+    assert!(store.claim("q", "w", 1000, 1).await.unwrap().is_empty());
+    hand.advance(700);
+    let last = store.claim("q", "w", 1000, 1).await.unwrap().remove(0);
+    commit(&store, |txn| _ = txn.complete(&last)).await.unwrap();
+    assert_eq!(store.next_due("q").await.unwrap(), None);
+}
+
+async fn a_released_job_comes_back_at_its_time_or_when_it_is_woken(store: Store, hand: Hand) {
+    enqueue(&store, "k", 0).await;
+    let lease = store.claim("q", "w", 60_000, 1).await.unwrap().remove(0);
+    let at = store.now().plus_millis(1000);
+    commit(&store, |txn| _ = txn.release(&lease, at)).await.unwrap();
+    assert!(store.claim("q", "w", 60_000, 1).await.unwrap().is_empty());
+    hand.advance(1000);
+    let lease = store.claim("q", "w", 60_000, 1).await.unwrap().remove(0);
+    assert_eq!(lease.attempt, 2);
+    enqueue(&store, "k", store.now().as_millis()).await;
+    commit(&store, |txn| _ = txn.release(&lease, at.plus_millis(99_000))).await.unwrap();
+    assert_eq!(store.claim("q", "w", 60_000, 1).await.unwrap()[0].attempt, 3);
+}
+
+async fn a_cancelled_job_is_gone_even_from_its_holder(store: Store, _: Hand) {
+    enqueue(&store, "a", 0).await;
+    enqueue(&store, "b", 0).await;
+    let leases = store.claim("q", "w", 60_000, 9).await.unwrap();
+    commit(&store, |txn| _ = txn.cancel("q", "a").cancel("q", "unknown")).await.unwrap();
+    let error = commit(&store, |txn| _ = txn.complete(&leases[0])).await.unwrap_err();
+    assert!(error.is_lease_lost());
+    commit(&store, |txn| _ = txn.cancel("q", "b").complete(&leases[1])).await.unwrap();
+    assert_eq!(store.next_due("q").await.unwrap(), None);
+}
+
+async fn a_commit_wakes_who_waits_for_what_it_wrote(store: Store, _: Hand) {
+    let (mut queue, mut emitted, mut all) = (store.queue_changed("q"), store.emitted(), store.committed());
+    commit(&store, |txn| _ = txn.put(&note("a", ""))).await.unwrap();
+    assert!(!all.has_changed().unwrap(), "documents alone wake nobody");
+    enqueue(&store, "k", 0).await;
+    assert!(queue.has_changed().unwrap() && all.has_changed().unwrap() && !emitted.has_changed().unwrap());
+    queue.borrow_and_update();
+    all.borrow_and_update();
+    commit(&store, |txn| _ = txn.emit(event("E"))).await.unwrap();
+    assert!(!queue.has_changed().unwrap() && all.has_changed().unwrap() && emitted.has_changed().unwrap());
+    emitted.borrow_and_update();
+}
+
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let hand = Hand(Arc::new(AtomicI64::new(1_000_000)));
+                    let options = Options::new(folder.path()).with_clock(Arc::new(hand.clone()));
+                    super::$name(Store::open(options).await.unwrap(), hand).await;
+                }
+            )*
+        }
+    };
+}
+
+conformance!(
+    a_document_comes_back_as_it_was_written,
+    a_stale_version_conflicts_and_writes_nothing,
+    a_document_made_anew_is_not_the_old_one,
+    listings_go_by_prefix_in_both_orders_page_by_page,
+    limits_are_refused_by_name,
+    update_retries_until_nobody_interferes,
+    update_keeps_deletes_and_guards,
+    events_are_numbered_in_order_and_pruned_by_age,
+    a_job_is_claimed_when_it_is_due_and_once,
+    an_expired_lease_passes_on_and_its_holder_commits_nothing,
+    an_expired_lease_that_nobody_took_still_holds,
+    a_clock_set_back_keeps_leases_with_their_holders,
+    waking_a_job_makes_it_run_again,
+    a_released_job_comes_back_at_its_time_or_when_it_is_woken,
+    a_cancelled_job_is_gone_even_from_its_holder,
+    a_commit_wakes_who_waits_for_what_it_wrote,
+);

@@ -1,0 +1,175 @@
+//! What survives a process that is killed, a second process, and a full disk.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use towpath_api::{Event, Timestamp};
+use towpath_store::{Document, Job, Options, Order, Store, StoreError, Txn};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Count {
+    client: usize,
+    number: usize,
+    padding: String,
+}
+
+impl Document for Count {
+    const KIND: &'static str = "test/count";
+
+    fn key(&self) -> String {
+        format!("{}/{:08}", self.client, self.number)
+    }
+}
+
+const CLIENTS: usize = 8;
+
+/// Not a test: the process that the tests kill. It commits as fast as it can and prints each
+/// acknowledgement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "started by the other tests"]
+async fn child() {
+    let Ok(path) = std::env::var("TOWPATH_STORE_CHILD") else { return };
+    let store = Store::open(Options::new(path)).await.unwrap();
+    let start: usize = std::env::var("TOWPATH_STORE_START").unwrap().parse().unwrap();
+    for client in 0..CLIENTS {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in start.. {
+                let time = store.now();
+                let detail = serde_json::json!({"client": client, "number": number});
+                let event = Event::new("test", "Counted", ("0", "r"), time, Vec::new(), detail);
+                let mut txn = Txn::new();
+                txn.create(&Count { client, number, padding: "x".repeat(number % 3000) });
+                txn.emit(event).enqueue(Job::new("q", format!("{client}/{number}"), time));
+                store.commit(txn).await.unwrap();
+                println!("\nACK {client} {number}");
+            }
+        });
+    }
+    let leases = store.claim("q", "child", 3_600_000, 5).await.unwrap();
+    println!("\nLEASED {}", leases.len());
+    std::future::pending::<()>().await;
+}
+
+fn spawn_child(path: &Path, start: usize) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--ignored", "--nocapture"])
+        .env("TOWPATH_STORE_CHILD", path)
+        .env("TOWPATH_STORE_START", start.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Reads acknowledgements until there are `enough`, kills, and reads what was still in the pipe.
+fn kill_after(mut child: std::process::Child, enough: usize) -> Vec<(usize, usize)> {
+    let mut acknowledged = Vec::new();
+    let reader = BufReader::new(child.stdout.take().unwrap());
+    for line in reader.lines() {
+        let Ok(line) = line else { break };
+        let mut words = line.split(' ');
+        // The kill may cut the last line: only what has both numbers and follows the mark counts.
+        if words.next() == Some("ACK")
+            && let (Some(client), Some(number)) = (words.next(), words.next())
+        {
+            acknowledged.push((client.parse().unwrap(), number.parse().unwrap()));
+        }
+        if acknowledged.len() == enough {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(acknowledged.len() >= enough, "the child ended early");
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_commit_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let mut acknowledged = Vec::new();
+    for round in 0..5 {
+        let child = spawn_child(&path, round * 1_000_000);
+        // The cut line's number could be a prefix of the true one; the last line is not trusted.
+        let mut seen = kill_after(child, 40 + 67 * round);
+        seen.pop();
+        acknowledged.extend(seen);
+
+        let store = Store::open(Options::new(&path)).await.unwrap();
+        for (client, number) in &acknowledged {
+            let key = format!("{client}/{number:08}");
+            assert!(store.get::<Count>(&key).await.unwrap().is_some(), "{key} was acknowledged and is lost");
+        }
+        let documents = store.list::<Count>("", None, 10_000, Order::Ascending).await.unwrap().items.len();
+        let events = store.events_after(0, 10_000).await.unwrap().len();
+        assert_eq!(documents, events, "a transaction is there whole or not at all");
+        let leases = store.claim("q", "parent", 1000, 10_000).await.unwrap();
+        assert_eq!(leases.len(), documents, "the leases of the dead are free");
+        let mut release = Txn::new();
+        leases.iter().for_each(|lease| _ = release.release(lease, Timestamp::EPOCH));
+        store.commit(release).await.unwrap();
+        store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_is_kept_out_and_files_are_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Store::open(Options::new(&path)).await.unwrap();
+    assert!(matches!(Store::open(Options::new(&path)).await, Err(StoreError::InUse(_))));
+    let output = spawn_child(&path, 0).wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for file in std::fs::read_dir(&path).unwrap() {
+        let file = file.unwrap().path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    store.close().await;
+    let error = store.get::<Count>("x").await.unwrap_err();
+    assert!(matches!(error, StoreError::Closed));
+    drop(Store::open(Options::new(&path)).await.unwrap());
+    drop(Store::open(Options::new(&path)).await.unwrap());
+}
+
+fn count(client: usize, number: usize, size: usize) -> Count {
+    Count { client, number, padding: "x".repeat(size) }
+}
+
+async fn create(store: &Store, count: Count) -> Result<(), StoreError> {
+    let mut txn = Txn::new();
+    txn.create(&count);
+    store.commit(txn).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_database_fails_the_large_commit_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { max_bytes: Some(1 << 20), ..Options::new(folder.path()) };
+    let store = Store::open(options.clone()).await.unwrap();
+    create(&store, count(0, 0, 600_000)).await.unwrap();
+    // Committed together, so that the large one fails in the middle of a group.
+    let (a, large, b) = tokio::join!(
+        create(&store, count(1, 1, 10)),
+        create(&store, count(1, 2, 900_000)),
+        create(&store, count(1, 3, 10)),
+    );
+    assert!(matches!(large, Err(StoreError::Storage(_))), "{large:?}");
+    a.unwrap();
+    b.unwrap();
+    assert!(store.get::<Count>("1/00000002").await.unwrap().is_none(), "nothing half written");
+    let old = store.get::<Count>("0/00000000").await.unwrap().unwrap();
+    let mut txn = Txn::new();
+    txn.delete(&old);
+    store.commit(txn).await.unwrap();
+    create(&store, count(1, 2, 600_000)).await.unwrap();
+    store.close().await;
+    let store = Store::open(options).await.unwrap();
+    assert!(store.get::<Count>("1/00000002").await.unwrap().is_some(), "there is space again");
+}
