@@ -101,14 +101,20 @@ impl Subscriber {
                 Err(failure) if failure.conflict && failures < CONFLICT_ROUNDS => failures += 1,
                 Err(failure) => {
                     failures += 1;
-                    let after_ms = failure.retry.after_ms.unwrap_or_else(|| self.backoff.delay_ms(failures));
-                    let (subscriber, sequence) = (&self.name, failure.sequence);
-                    let cause = Causes(failure.retry.error.as_ref());
-                    tracing::error!(subscriber, sequence, failures, after_ms, %cause, "an event cannot be handled");
-                    shutdown.sleep(Duration::from_millis(after_ms.max(0) as u64)).await;
+                    let pause = self.report(&failure, failures);
+                    shutdown.sleep(pause).await;
                 }
             }
         }
+    }
+
+    /// Logs a failure and says how long to wait.
+    fn report(&self, failure: &Failure, failures: u32) -> Duration {
+        let after_ms = failure.retry.after_ms.unwrap_or_else(|| self.backoff.delay_ms(failures));
+        let (subscriber, sequence) = (&self.name, failure.sequence);
+        let cause = Causes(failure.retry.error.as_ref());
+        tracing::error!(subscriber, sequence, failures, after_ms, %cause, "an event cannot be handled");
+        Duration::from_millis(after_ms.max(0) as u64)
     }
 
     /// Deals with one batch. `seen` is the position in memory: beyond the cursor only by events that the

@@ -173,3 +173,53 @@ async fn a_full_database_fails_the_large_commit_alone() {
     let store = Store::open(options).await.unwrap();
     assert!(store.get::<Count>("1/00000002").await.unwrap().is_some(), "there is space again");
 }
+
+/// Not a test: runs on a file system of 4 MiB that the test below mounts for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "started by the test below"]
+async fn on_a_small_disk() {
+    let Ok(path) = std::env::var("TOWPATH_SMALL_DISK") else { return };
+    let path = Path::new(&path);
+    let store = Store::open(Options::new(path.join("store"))).await.unwrap();
+    create(&store, count(0, 0, 1000)).await.unwrap();
+    let ballast = path.join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let mut stored = 0;
+    let failed = loop {
+        match create(&store, count(1, stored, 1000)).await {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 10_000);
+    };
+    assert!(matches!(failed, StoreError::Storage(_)), "{failed:?}");
+    assert!(create(&store, count(1, stored, 1000)).await.is_err(), "still full");
+    assert!(store.get::<Count>("0/00000000").await.unwrap().is_some(), "reading goes on");
+    std::fs::remove_file(&ballast).unwrap();
+    drop(file);
+    create(&store, count(2, 0, 1000)).await.unwrap();
+    store.close().await;
+    let store = Store::open(Options::new(path.join("store"))).await.unwrap();
+    let documents = store.list::<Count>("", None, 10_000, Order::Ascending).await.unwrap().items.len();
+    assert_eq!(documents, stored + 2, "what was acknowledged, and nothing that failed");
+    println!("\nSMALL DISK DONE");
+}
+
+#[test]
+fn a_full_disk_fails_commits_until_there_is_space_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs \"$TOWPATH_SMALL_DISK\" || exit 77; exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["on_a_small_disk", "--exact", "--ignored", "--nocapture"])
+        .env("TOWPATH_SMALL_DISK", folder.path())
+        .output();
+    let Ok(output) = output else { return eprintln!("skipped: there is no unshare command") };
+    let text = String::from_utf8_lossy(&output.stdout);
+    if output.status.code() == Some(77) || (!output.status.success() && output.stdout.is_empty()) {
+        return eprintln!("skipped: this machine lets nobody mount a tmpfs");
+    }
+    assert!(text.contains("SMALL DISK DONE"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
