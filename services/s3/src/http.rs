@@ -1,0 +1,92 @@
+//! S3 over HTTP: every request gets an `s3s` service with its own [`Requester`], so that a session
+//! token is judged together with the access key that it came with.
+
+use crate::access::Requester;
+use crate::api::Api;
+use crate::engine::S3;
+use http_body_util::BodyExt;
+use s3s::host::MultiDomain;
+use s3s::service::S3ServiceBuilder;
+use std::sync::Arc;
+use towpath_api::async_trait;
+use towpath_wire::server::handler::{self, Handler, Peer, Request, RequestId, Response};
+
+/// The handler that the server calls for what is S3's.
+pub struct S3Handler(pub Arc<S3>);
+
+impl S3 {
+    pub fn handler(self: &Arc<Self>) -> S3Handler {
+        S3Handler(self.clone())
+    }
+}
+
+#[async_trait]
+impl Handler for S3Handler {
+    async fn handle(&self, request: Request) -> Response {
+        let request_id = match request.extensions().get::<RequestId>() {
+            Some(RequestId(id)) => id.clone(),
+            None => towpath_api::id::uuid(),
+        };
+        let mut requester = Requester::new(self.0.clone(), request_id.clone(), session_token(&request));
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            requester.source_ip = Some(peer.address.ip());
+            requester.secure = peer.secure;
+        }
+        let mut builder = S3ServiceBuilder::new(Api(self.0.clone()));
+        builder.set_auth(requester.clone());
+        builder.set_access(requester);
+        if let Ok(domains) = MultiDomain::new(&self.0.config.domains)
+            && !self.0.config.domains.is_empty()
+        {
+            builder.set_host(domains);
+        }
+        let answer = builder.build().call(request.map(s3s::Body::from)).await;
+        let mut response = match answer {
+            Ok(response) => response.map(|body| body.map_err(Into::into).boxed()),
+            Err(error) => {
+                tracing::error!(%request_id, error = %handler::BoxError::from(error), "an S3 request failed");
+                handler::answer(http::StatusCode::INTERNAL_SERVER_ERROR, "application/xml", "")
+            }
+        };
+        if let Ok(value) = request_id.parse() {
+            response.headers_mut().insert("x-amz-request-id", value);
+        }
+        response
+    }
+}
+
+/// From the header, or from a presigned URL's query.
+fn session_token(request: &Request) -> Option<String> {
+    if let Some(header) = request.headers().get("x-amz-security-token") {
+        return header.to_str().ok().map(str::to_owned);
+    }
+    let pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Security-Token"))
+        .map(|(_, value)| percent_decode(value))
+        .next()
+}
+
+pub fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while index < bytes.len() {
+        let hex = bytes.get(index + 1..index + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[index], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                index += 3;
+            }
+            (b'+', _) => {
+                decoded.push(b' ');
+                index += 1;
+            }
+            (byte, _) => {
+                decoded.push(byte);
+                index += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
