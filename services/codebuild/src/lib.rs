@@ -1,1 +1,3 @@
-
+mod buildspec;
+mod reports;
+mod state;

@@ -1,0 +1,447 @@
+//! A build's life, pure: `(progress, input, now) -> progress + effects`.
+//!
+//! Phases and their order: <https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html>.
+//!
+//! ```text
+//! Queued ──Claimed──▶ Running ──Staged──▶ Publishing ──Published──▶ Finished
+//!    │                 │  ▲ │                                          ▲
+//!    │                 │  └─┴ Claimed again: the attempt before died   │
+//!    └── Stop, TimedOut, Fault ──────────────────────────────────────▶ ┘
+//! ```
+//!
+//! A build whose server died while it was `Running` starts again from scratch: nothing of it was published.
+//! One that died while `Publishing` only goes on publishing what is staged on the disk: its commands are
+//! over and never run again.
+
+use crate::buildspec::{OnFailure, PhaseName};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use towpath_api::Timestamp;
+
+/// How a build or a phase ended. `IN_PROGRESS` is the absence of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    Succeeded,
+    Failed,
+    Fault,
+    TimedOut,
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            Status::Succeeded => "SUCCEEDED",
+            Status::Failed => "FAILED",
+            Status::Fault => "FAULT",
+            Status::TimedOut => "TIMED_OUT",
+            Status::Stopped => "STOPPED",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PhaseKind {
+    Submitted,
+    Queued,
+    Provisioning,
+    DownloadSource,
+    Commands(PhaseName),
+    UploadArtifacts,
+    Finalizing,
+    Completed,
+}
+
+impl fmt::Display for PhaseKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            PhaseKind::Submitted => "SUBMITTED",
+            PhaseKind::Queued => "QUEUED",
+            PhaseKind::Provisioning => "PROVISIONING",
+            PhaseKind::DownloadSource => "DOWNLOAD_SOURCE",
+            PhaseKind::Commands(name) => return name.fmt(formatter),
+            PhaseKind::UploadArtifacts => "UPLOAD_ARTIFACTS",
+            PhaseKind::Finalizing => "FINALIZING",
+            PhaseKind::Completed => "COMPLETED",
+        })
+    }
+}
+
+impl PhaseKind {
+    /// Phases that run in the sandbox carry a context even when they succeed: an empty one.
+    fn has_context(self) -> bool {
+        matches!(self, PhaseKind::DownloadSource | PhaseKind::Commands(_) | PhaseKind::UploadArtifacts)
+    }
+}
+
+/// Why a phase ended as it did: `COMMAND_EXECUTION_ERROR` and a sentence. Both empty on success.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    pub code: String,
+    pub message: String,
+}
+
+impl Context {
+    pub fn new(code: &str, message: impl Into<String>) -> Context {
+        Context { code: code.to_owned(), message: message.into() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    pub kind: PhaseKind,
+    pub started_at: Timestamp,
+    /// `None` while it runs. COMPLETED never ends.
+    pub end: Option<PhaseEnd>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseEnd {
+    pub at: Timestamp,
+    pub status: Status,
+    pub contexts: Vec<Context>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum State {
+    /// Waits for a worker.
+    Queued,
+    /// A worker runs it. `attempt` counts the servers that tried; the first is 1.
+    Running {
+        attempt: u32,
+    },
+    /// The commands are over. What is to be stored is staged on the disk by `attempt`.
+    Publishing {
+        attempt: u32,
+    },
+    Finished {
+        status: Status,
+        at: Timestamp,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    pub state: State,
+    pub phases: Vec<PhaseRecord>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A worker holds the build's job.
+    Claimed,
+    /// The running phase ended, and `next` begins.
+    PhaseDone { status: Status, context: Context, next: PhaseKind },
+    /// Everything to be stored is on the disk.
+    Staged,
+    /// Everything staged is stored, or cannot be.
+    Published { status: Status, context: Context },
+    /// FINALIZING is over.
+    Finalized,
+    /// StopBuild.
+    Stop,
+    /// It waited, or ran, too long.
+    TimedOut,
+    /// Our own failure.
+    Fault { message: String },
+}
+
+/// What must become true together with the new progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// `CodeBuild Build Phase Change` for the phase at this index.
+    PhaseChanged(usize),
+    /// `CodeBuild Build State Change`, with the status that it has now.
+    StateChanged,
+    /// The build no longer counts against its project's concurrency limit, and its job is done.
+    Released,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("the build is over")]
+    Finished,
+    #[error("the build is not at this point")]
+    OutOfTurn,
+}
+
+/// After so many servers died running the same build it is the likely cause.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+impl Progress {
+    /// A build that was just submitted.
+    pub fn submitted(now: Timestamp) -> (Progress, Vec<Effect>) {
+        let mut progress = Progress { state: State::Queued, phases: Vec::new() };
+        progress.enter(PhaseKind::Submitted, now);
+        let mut effects = vec![Effect::StateChanged];
+        progress.end(Status::Succeeded, Context::default(), now, &mut effects);
+        progress.enter(PhaseKind::Queued, now);
+        (progress, effects)
+    }
+
+    pub fn current(&self) -> Option<&PhaseRecord> {
+        self.phases.last()
+    }
+
+    pub fn status(&self) -> Option<Status> {
+        match self.state {
+            State::Finished { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The worst that a phase came to so far: the build's status if it ended now.
+    pub fn verdict(&self) -> Status {
+        let mut ended = self.phases.iter().filter_map(|phase| phase.end.as_ref()).map(|end| end.status);
+        ended.find(|status| *status != Status::Succeeded).unwrap_or(Status::Succeeded)
+    }
+
+    /// `CODEBUILD_BUILD_SUCCEEDING`.
+    pub fn succeeding(&self) -> bool {
+        self.verdict() == Status::Succeeded
+    }
+
+    pub fn step(&self, input: Input, now: Timestamp) -> Result<(Progress, Vec<Effect>), Rejected> {
+        let mut next = self.clone();
+        let mut effects = Vec::new();
+        match (&self.state, input) {
+            (State::Finished { .. }, _) => return Err(Rejected::Finished),
+            (State::Queued, Input::Claimed) => next.begin(1, now, &mut effects),
+            (State::Running { attempt }, Input::Claimed) if *attempt >= MAX_ATTEMPTS => {
+                let message = format!("The server ended {attempt} times while this build ran.");
+                next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
+            }
+            (State::Running { attempt }, Input::Claimed) => next.begin(attempt + 1, now, &mut effects),
+            (State::Publishing { .. }, Input::Claimed) => {}
+            (State::Running { .. }, Input::PhaseDone { status, context, next: kind }) => {
+                next.end(status, context, now, &mut effects);
+                next.enter(kind, now);
+            }
+            (State::Running { attempt }, Input::Staged) => {
+                next.state = State::Publishing { attempt: *attempt };
+            }
+            (State::Publishing { .. }, Input::Published { status, context }) => {
+                next.end(status, context, now, &mut effects);
+                next.enter(PhaseKind::Finalizing, now);
+            }
+            (State::Running { .. } | State::Publishing { .. }, Input::Finalized) => {
+                let verdict = next.verdict();
+                next.end(Status::Succeeded, Context::default(), now, &mut effects);
+                next.complete(verdict, now, &mut effects);
+            }
+            (State::Queued | State::Running { .. }, Input::Stop) => {
+                next.finish(Status::Stopped, Context::default(), now, &mut effects);
+            }
+            (State::Queued | State::Running { .. }, Input::TimedOut) => {
+                let message = match self.state {
+                    State::Queued => "The build waited in the queue longer than its queued timeout.",
+                    _ => "Build has timed out. ",
+                };
+                next.finish(Status::TimedOut, Context::new("BUILD_TIMED_OUT", message), now, &mut effects);
+            }
+            (_, Input::Fault { message }) => {
+                next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
+            }
+            _ => return Err(Rejected::OutOfTurn),
+        }
+        Ok((next, effects))
+    }
+
+    /// An attempt begins; what an earlier one did is forgotten.
+    fn begin(&mut self, attempt: u32, now: Timestamp, effects: &mut Vec<Effect>) {
+        let queued = self.phases.iter().position(|phase| phase.kind == PhaseKind::Queued);
+        self.phases.truncate(queued.map_or(0, |index| index + 1));
+        if self.current().is_some_and(|phase| phase.end.is_none()) {
+            self.end(Status::Succeeded, Context::default(), now, effects);
+        }
+        self.state = State::Running { attempt };
+        self.enter(PhaseKind::Provisioning, now);
+    }
+
+    fn enter(&mut self, kind: PhaseKind, now: Timestamp) {
+        self.phases.push(PhaseRecord { kind, started_at: now, end: None });
+    }
+
+    fn end(&mut self, status: Status, context: Context, now: Timestamp, effects: &mut Vec<Effect>) {
+        let index = self.phases.len().saturating_sub(1);
+        if let Some(phase) = self.phases.last_mut().filter(|phase| phase.end.is_none()) {
+            let shown = phase.kind.has_context() || context != Context::default();
+            let contexts = if shown { vec![context] } else { Vec::new() };
+            // A clock that jumps back must not end a phase before it began.
+            let at = now.max(phase.started_at);
+            phase.end = Some(PhaseEnd { at, status, contexts });
+            effects.push(Effect::PhaseChanged(index));
+        }
+    }
+
+    /// Ends from wherever it is.
+    fn finish(&mut self, status: Status, context: Context, now: Timestamp, effects: &mut Vec<Effect>) {
+        let finalizing = self.current().is_some_and(|phase| phase.kind == PhaseKind::Finalizing);
+        let ran = !matches!(self.state, State::Queued);
+        self.end(status, context, now, effects);
+        if ran && !finalizing {
+            self.enter(PhaseKind::Finalizing, now);
+            self.end(Status::Succeeded, Context::default(), now, effects);
+        }
+        self.complete(status, now, effects);
+    }
+
+    fn complete(&mut self, status: Status, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.enter(PhaseKind::Completed, now);
+        self.state = State::Finished { status, at: now };
+        effects.push(Effect::PhaseChanged(self.phases.len() - 1));
+        effects.push(Effect::StateChanged);
+        effects.push(Effect::Released);
+    }
+}
+
+/// What follows a phase of commands. `on_failure`'s retries are used up when it is asked here.
+pub fn after(phase: PhaseName, succeeded: bool, on_failure: Option<&OnFailure>) -> PhaseKind {
+    let following = match phase {
+        PhaseName::Install => PhaseKind::Commands(PhaseName::PreBuild),
+        PhaseName::PreBuild => PhaseKind::Commands(PhaseName::Build),
+        PhaseName::Build => PhaseKind::Commands(PhaseName::PostBuild),
+        PhaseName::PostBuild => PhaseKind::UploadArtifacts,
+    };
+    match (succeeded, on_failure) {
+        (true, _) | (false, Some(OnFailure::Continue)) => following,
+        (false, Some(OnFailure::Abort)) => PhaseKind::UploadArtifacts,
+        (false, Some(OnFailure::Retry { .. }) | None) => match phase {
+            // post_build runs after a failed build; nothing runs after a failed preparation.
+            PhaseName::Build => following,
+            _ => PhaseKind::UploadArtifacts,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn phases(progress: &Progress) -> String {
+        let show = |phase: &PhaseRecord| match &phase.end {
+            Some(end) => format!("{}:{}", phase.kind, end.status),
+            None => phase.kind.to_string(),
+        };
+        progress.phases.iter().map(show).collect::<Vec<_>>().join(" ")
+    }
+
+    fn done(status: Status, next: PhaseKind) -> Input {
+        Input::PhaseDone { status, context: Context::default(), next }
+    }
+
+    /// Up to the end of DOWNLOAD_SOURCE.
+    fn running() -> Progress {
+        let mut progress = Progress::submitted(at(0)).0;
+        for input in [
+            Input::Claimed,
+            done(Status::Succeeded, PhaseKind::DownloadSource),
+            done(Status::Succeeded, PhaseKind::Commands(PhaseName::Install)),
+        ] {
+            progress = progress.step(input, at(1)).unwrap().0;
+        }
+        progress
+    }
+
+    fn through(progress: &Progress, inputs: Vec<Input>) -> Progress {
+        inputs.into_iter().fold(progress.clone(), |progress, input| progress.step(input, at(9)).unwrap().0)
+    }
+
+    #[test]
+    fn a_good_build_goes_through_every_phase() {
+        let ok = Status::Succeeded;
+        let end = through(
+            &running(),
+            vec![
+                done(ok, PhaseKind::Commands(PhaseName::PreBuild)),
+                done(ok, PhaseKind::Commands(PhaseName::Build)),
+                done(ok, PhaseKind::Commands(PhaseName::PostBuild)),
+                done(ok, PhaseKind::UploadArtifacts),
+                Input::Staged,
+                Input::Claimed,
+                Input::Published { status: ok, context: Context::default() },
+                Input::Finalized,
+            ],
+        );
+        assert_eq!(
+            phases(&end),
+            "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING:SUCCEEDED DOWNLOAD_SOURCE:SUCCEEDED \
+             INSTALL:SUCCEEDED PRE_BUILD:SUCCEEDED BUILD:SUCCEEDED POST_BUILD:SUCCEEDED \
+             UPLOAD_ARTIFACTS:SUCCEEDED FINALIZING:SUCCEEDED COMPLETED"
+        );
+        assert_eq!(end.status(), Some(Status::Succeeded));
+        assert_eq!(end.step(Input::Stop, at(9)).unwrap_err(), Rejected::Finished);
+    }
+
+    #[test]
+    fn a_failed_phase_fails_the_build_even_if_all_others_succeed() {
+        let failed = through(
+            &running(),
+            vec![
+                done(Status::Failed, PhaseKind::UploadArtifacts),
+                Input::Staged,
+                Input::Published { status: Status::Succeeded, context: Context::default() },
+                Input::Finalized,
+            ],
+        );
+        assert_eq!(failed.status(), Some(Status::Failed));
+    }
+
+    #[test]
+    fn a_dead_attempt_is_forgotten_and_run_again_but_not_for_ever() {
+        let mut progress = running();
+        for attempt in 2..=MAX_ATTEMPTS {
+            progress = progress.step(Input::Claimed, at(20)).unwrap().0;
+            assert_eq!(progress.state, State::Running { attempt });
+            assert_eq!(phases(&progress), "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING");
+        }
+        let (end, effects) = progress.step(Input::Claimed, at(30)).unwrap();
+        assert_eq!(end.status(), Some(Status::Fault));
+        assert!(effects.contains(&Effect::Released));
+    }
+
+    #[test]
+    fn publishing_survives_a_death_and_is_too_late_to_stop() {
+        let publishing =
+            through(&running(), vec![done(Status::Succeeded, PhaseKind::UploadArtifacts), Input::Staged]);
+        assert_eq!(publishing.step(Input::Claimed, at(5)).unwrap().0, publishing);
+        assert_eq!(publishing.step(Input::Stop, at(5)).unwrap_err(), Rejected::OutOfTurn);
+        assert_eq!(publishing.step(Input::TimedOut, at(5)).unwrap_err(), Rejected::OutOfTurn);
+    }
+
+    #[test]
+    fn stop_and_timeout_end_the_running_phase() {
+        let (stopped, effects) = running().step(Input::Stop, at(3)).unwrap();
+        assert!(phases(&stopped).ends_with("INSTALL:STOPPED FINALIZING:SUCCEEDED COMPLETED"));
+        assert_eq!(effects.iter().filter(|effect| **effect == Effect::StateChanged).count(), 1);
+        let waiting = Progress::submitted(at(0)).0;
+        let late = waiting.step(Input::TimedOut, at(3)).unwrap().0;
+        assert_eq!(phases(&late), "SUBMITTED:SUCCEEDED QUEUED:TIMED_OUT COMPLETED");
+        assert_eq!(late.phases[1].end.as_ref().unwrap().contexts[0].code, "BUILD_TIMED_OUT");
+    }
+
+    #[test]
+    fn what_follows_a_phase() {
+        use PhaseName::*;
+        let retry = OnFailure::Retry { times: 1, pattern: None };
+        let table = [
+            (Install, false, None, "UPLOAD_ARTIFACTS"),
+            (Install, false, Some(&OnFailure::Continue), "PRE_BUILD"),
+            (PreBuild, false, None, "UPLOAD_ARTIFACTS"),
+            (Build, false, None, "POST_BUILD"),
+            (Build, false, Some(&OnFailure::Abort), "UPLOAD_ARTIFACTS"),
+            (Build, false, Some(&retry), "POST_BUILD"),
+            (Build, true, Some(&OnFailure::Abort), "POST_BUILD"),
+            (PostBuild, false, None, "UPLOAD_ARTIFACTS"),
+        ];
+        for (phase, succeeded, on_failure, expected) in table {
+            assert_eq!(after(phase, succeeded, on_failure).to_string(), expected);
+        }
+    }
+}
