@@ -1,0 +1,193 @@
+//! awsQuery: a form in, XML out.
+//!
+//! <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html>
+
+use super::limits::{Budget, MAX_DEPTH, Path};
+use super::xml::Writer;
+use super::{EncodeError, Encoded, last_wins, malformed, members, scalar};
+use crate::uri;
+use std::collections::BTreeMap;
+use towpath_api::model::{Kind, Member, Operation, Protocol, Service, Shape, ShapeId, TimeFormat};
+use towpath_api::{ApiError, Node};
+
+/// A form's parameters as the tree that their dotted names make.
+#[derive(Debug, Default)]
+pub struct Form {
+    value: Option<String>,
+    children: BTreeMap<String, Form>,
+}
+
+impl Form {
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.children.get(name)?.value.as_deref()
+    }
+
+    /// Children that are numbers, in order; AWS counts from one and minds no gaps.
+    fn indexed(&self) -> Vec<&Form> {
+        let mut found: Vec<(u32, &Form)> =
+            self.children.iter().filter_map(|(name, child)| Some((name.parse().ok()?, child))).collect();
+        found.sort_unstable_by_key(|(index, _)| *index);
+        found.into_iter().map(|(_, child)| child).collect()
+    }
+}
+
+fn error(message: impl Into<String>) -> ApiError {
+    malformed(Protocol::AwsQuery, message)
+}
+
+/// Reads the URL's query and the body's form into one tree. A parameter may come once.
+pub fn parse_form(query: Option<&str>, body: &[u8]) -> Result<Form, ApiError> {
+    const MAX_PARAMETERS: usize = 20_000;
+    let body = std::str::from_utf8(body).map_err(|_| error("The form is not UTF-8"))?;
+    let mut form = Form::default();
+    let pairs =
+        uri::raw_pairs(query.unwrap_or_default()).chain(uri::raw_pairs(body.trim_end_matches(['\r', '\n'])));
+    for (count, (name, value)) in pairs.enumerate() {
+        if count >= MAX_PARAMETERS {
+            return Err(error(format!("The form has more than {MAX_PARAMETERS} parameters")));
+        }
+        let (Some(name), Some(value)) = (uri::decode(name, true), uri::decode(value, true)) else {
+            return Err(error("A parameter is not UTF-8"));
+        };
+        let mut at = &mut form;
+        for (depth, segment) in name.split('.').enumerate() {
+            if depth > MAX_DEPTH {
+                return Err(error(format!("A parameter's name has more than {MAX_DEPTH} parts")));
+            }
+            at = at.children.entry(segment.to_owned()).or_default();
+        }
+        if at.value.replace(value.into_owned()).is_some() {
+            return Err(error(format!("The parameter {name} was given more than once")));
+        }
+    }
+    Ok(form)
+}
+
+pub fn decode(service: &'static Service, operation: &Operation, form: Form) -> Result<Node, ApiError> {
+    let reader = Reader { service, budget: Budget::default() };
+    match operation.input {
+        Some(shape) => reader.structure(shape, &form, &Path::ROOT).map_err(error),
+        None => Ok(Node::Map(Vec::new())),
+    }
+}
+
+struct Reader {
+    service: &'static Service,
+    budget: Budget,
+}
+
+impl Reader {
+    fn structure(&self, shape: ShapeId, form: &Form, path: &Path) -> Result<Node, String> {
+        self.budget.take(path)?;
+        let mut entries = Vec::new();
+        for member in members(self.service, shape) {
+            if let Some(child) = form.children.get(member.wire_name()) {
+                let value = self.member(member, child, &path.member(member.wire_name()))?;
+                entries.push((member.name.to_owned(), value));
+            }
+        }
+        Ok(Node::Map(entries))
+    }
+
+    fn member(&self, member: &Member, form: &Form, path: &Path) -> Result<Node, String> {
+        self.value(member.shape, member.flattened, member.time_format, form, path)
+    }
+
+    fn value(
+        &self,
+        id: ShapeId,
+        member_flattened: bool,
+        format: Option<TimeFormat>,
+        form: &Form,
+        path: &Path,
+    ) -> Result<Node, String> {
+        let shape = self.service.shape(id);
+        match shape.kind {
+            Kind::Structure { .. } => self.structure(id, form, path),
+            Kind::List { member, item_name, flattened, .. } => {
+                let inner =
+                    if flattened || member_flattened { Some(form) } else { form.children.get(item_name) };
+                self.list(member, inner, path)
+            }
+            Kind::Map { value, key_name, value_name, flattened, .. } => {
+                let inner =
+                    if flattened || member_flattened { Some(form) } else { form.children.get("entry") };
+                self.map(value, (key_name, value_name), inner, path)
+            }
+            _ => self.scalar(shape, format, form, path),
+        }
+    }
+
+    fn list(&self, member: ShapeId, form: Option<&Form>, path: &Path) -> Result<Node, String> {
+        self.budget.take(path)?;
+        let mut items = Vec::new();
+        // `Names=` without items is how clients send an empty list.
+        for child in form.map(Form::indexed).unwrap_or_default() {
+            items.push(self.value(member, false, None, child, &path.index(items.len()))?);
+        }
+        Ok(Node::List(items))
+    }
+
+    fn map(
+        &self,
+        value: ShapeId,
+        (key_name, value_name): (&str, &str),
+        form: Option<&Form>,
+        path: &Path,
+    ) -> Result<Node, String> {
+        self.budget.take(path)?;
+        let mut entries = Vec::new();
+        for child in form.map(Form::indexed).unwrap_or_default() {
+            let Some(key) = child.value(key_name) else {
+                return Err(format!("The map '{path}' has an entry without a {key_name}"));
+            };
+            let path = path.member(key);
+            if let Some(child) = child.children.get(value_name) {
+                entries.push((key.to_owned(), self.value(value, false, None, child, &path)?));
+            }
+        }
+        Ok(Node::Map(last_wins(entries)))
+    }
+
+    fn scalar(
+        &self,
+        shape: &Shape,
+        format: Option<TimeFormat>,
+        form: &Form,
+        path: &Path,
+    ) -> Result<Node, String> {
+        self.budget.take(path)?;
+        let Some(text) = &form.value else {
+            return Err(format!("A {} was expected at '{path}', a structure was found", shape.name));
+        };
+        let format = scalar::time_format(format, shape, TimeFormat::Iso8601);
+        scalar::parse(text, shape, format).map_err(|message| format!("{message} at '{path}'"))
+    }
+}
+
+/// `<OpResponse><OpResult>…</OpResult><ResponseMetadata>…</ResponseMetadata></OpResponse>`.
+pub fn encode(
+    service: &'static Service,
+    operation: &Operation,
+    output: &Node,
+    request_id: &str,
+) -> Result<Encoded, EncodeError> {
+    let mut writer = Writer::new(service);
+    let root = format!("{}Response", operation.name);
+    writer.open_with_namespace(&root, service.xml_namespace);
+    if let Some(shape) = operation.output {
+        match operation.result_wrapper {
+            Some(wrapper) => {
+                writer.open(wrapper);
+                writer.members(shape, output)?;
+                writer.close(wrapper);
+            }
+            None => writer.members(shape, output)?,
+        }
+    }
+    writer.open("ResponseMetadata");
+    writer.text_element("RequestId", request_id);
+    writer.close("ResponseMetadata");
+    writer.close(&root);
+    Ok(Encoded::new(200, Some("text/xml"), writer.finish()))
+}
