@@ -26,9 +26,7 @@ impl Failure {
 pub enum Outcome {
     Succeeded,
     Failed(Failure),
-    Stopped {
-        roll_back: bool,
-    },
+    Stopped { roll_back: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

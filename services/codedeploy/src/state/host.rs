@@ -2,8 +2,8 @@
 //!
 //! Events of an in-place deployment without a load balancer, in their order:
 //! <https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure-hooks.html>.
-//! Each is one host command with an unguessable nonce. A report with any other nonce than the open
-//! command's changes nothing, so late, repeated and invented reports are harmless.
+//! Each is one host command, open one after the other. A report about any other than the open command
+//! changes nothing, so late, repeated and invented reports are harmless.
 
 use super::deployment::HostEnd;
 use serde::{Deserialize, Serialize};
@@ -66,15 +66,19 @@ pub enum EventState {
 pub struct Command {
     /// Index into [`LIFECYCLE_EVENTS`].
     pub event: usize,
-    pub nonce: String,
     pub state: CommandState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandState {
     /// No agent has acknowledged it.
-    Waiting { since: Timestamp },
-    Running { since: Timestamp, heard_at: Option<Timestamp> },
+    Waiting {
+        since: Timestamp,
+    },
+    Running {
+        since: Timestamp,
+        heard_at: Option<Timestamp>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +127,11 @@ pub enum Step {
     Unchanged(&'static str),
     /// The agent broke the protocol: nothing changes, and it is told so.
     OutOfOrder,
-    Changed { host: Host, command_status: &'static str, end: Option<HostEnd> },
+    Changed {
+        host: Host,
+        command_status: &'static str,
+        end: Option<HostEnd>,
+    },
 }
 
 impl Host {
@@ -136,15 +144,15 @@ impl Host {
     }
 
     /// Takes the host: its first command waits for an agent.
-    pub fn take(&self, nonce: String, now: Timestamp) -> Host {
+    pub fn take(&self, now: Timestamp) -> Host {
         let mut host = self.clone();
-        host.offer(0, nonce, now);
+        host.offer(0, now);
         host
     }
 
-    fn offer(&mut self, event: usize, nonce: String, now: Timestamp) {
+    fn offer(&mut self, event: usize, now: Timestamp) {
         let state = CommandState::Waiting { since: now };
-        self.status = HostStatus::InProgress { command: Command { event, nonce, state } };
+        self.status = HostStatus::InProgress { command: Command { event, state } };
         self.updated_at = now;
     }
 
@@ -184,17 +192,10 @@ impl Host {
         })
     }
 
-    /// A report about the command with `nonce`. `next_nonce` is for the command that may follow.
-    pub fn report(
-        &self,
-        nonce: &str,
-        report: Report,
-        given: Circumstances,
-        next_nonce: String,
-        now: Timestamp,
-    ) -> Step {
-        let Some(command) = self.command().filter(|command| command.nonce == nonce) else {
-            return Step::Unchanged(self.past_status());
+    /// A report about the command of the life-cycle event with index `event`.
+    pub fn report(&self, event: usize, report: Report, given: Circumstances, now: Timestamp) -> Step {
+        let Some(command) = self.command().filter(|command| command.event == event) else {
+            return self.past(event);
         };
         let mut host = self.clone();
         host.updated_at = now;
@@ -203,7 +204,7 @@ impl Host {
                 let diagnostics = Diagnostics::new("Success", "", "Succeeded: CompletedNoopCommand", "");
                 host.events[command.event] =
                     EventState::Succeeded { started_at: now, ended_at: now, diagnostics };
-                host.after(command.event, given, next_nonce, now, "Succeeded")
+                host.after(command.event, given, now, "Succeeded")
             }
             (Report::Acknowledged { .. }, CommandState::Waiting { .. }) => {
                 host.events[command.event] = EventState::InProgress { started_at: now };
@@ -220,13 +221,13 @@ impl Host {
             (Report::Succeeded(diagnostics), CommandState::Running { since, .. }) => {
                 host.events[command.event] =
                     EventState::Succeeded { started_at: *since, ended_at: now, diagnostics };
-                host.after(command.event, given, next_nonce, now, "Succeeded")
+                host.after(command.event, given, now, "Succeeded")
             }
             (Report::Failed(diagnostics), state) => {
                 let started_at = running_since(state);
                 host.events[command.event] = EventState::Failed { started_at, ended_at: now, diagnostics };
                 if command.event == 0 && given.ignore_application_stop_failures {
-                    return host.after(command.event, given, next_nonce, now, "Failed");
+                    return host.after(command.event, given, now, "Failed");
                 }
                 host.finish(HostEnd::Failed, "Failed")
             }
@@ -286,7 +287,6 @@ impl Host {
         mut self,
         event: usize,
         given: Circumstances,
-        nonce: String,
         now: Timestamp,
         command_status: &'static str,
     ) -> Step {
@@ -297,7 +297,7 @@ impl Host {
         if given.stopping {
             return self.finish(HostEnd::Failed, command_status);
         }
-        self.offer(next, nonce, now);
+        self.offer(next, now);
         Step::Changed { host: self, command_status, end: None }
     }
 
@@ -315,11 +315,16 @@ impl Host {
         self.status = HostStatus::Ended { end };
     }
 
-    /// What an agent hears about a command that is no longer open.
-    fn past_status(&self) -> &'static str {
-        match &self.status {
-            HostStatus::Ended { end: HostEnd::Failed | HostEnd::Skipped } => "Failed",
-            _ => "Succeeded",
+    /// What an agent hears about a command that is not open: how it ended, or that there never was one.
+    fn past(&self, event: usize) -> Step {
+        let opened = self.command().map_or(LIFECYCLE_EVENTS.len(), |command| command.event);
+        match self.events.get(event) {
+            Some(EventState::Succeeded { .. }) => Step::Unchanged("Succeeded"),
+            // A command that was offered and taken back before an agent acknowledged it.
+            Some(EventState::Failed { .. } | EventState::Skipped) if event < opened => {
+                Step::Unchanged("Failed")
+            }
+            _ => Step::OutOfOrder,
         }
     }
 }
@@ -333,5 +338,145 @@ fn running_since(state: &CommandState) -> Option<Timestamp> {
     match state {
         CommandState::Running { since, .. } => Some(*since),
         CommandState::Waiting { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { agent_timeout_ms: 300_000, event_timeout_ms: 3_600_000 };
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn ok() -> Diagnostics {
+        Diagnostics::new("Success", "", "Succeeded: ", "")
+    }
+
+    fn broken() -> Diagnostics {
+        Diagnostics::new("ScriptFailed", "scripts/check.sh", "exit code 1", "[stderr]no\n")
+    }
+
+    fn changed(step: Step) -> (Host, &'static str, Option<HostEnd>) {
+        match step {
+            Step::Changed { host, command_status, end } => (host, command_status, end),
+            other => panic!("nothing changed: {other:?}"),
+        }
+    }
+
+    fn through(
+        mut host: Host,
+        events: std::ops::Range<usize>,
+        given: Circumstances,
+    ) -> (Host, Option<HostEnd>) {
+        let mut last = None;
+        for event in events {
+            host = changed(host.report(event, Report::Acknowledged { noop: false }, given, at(10))).0;
+            let (next, _, end) = changed(host.report(event, Report::Succeeded(ok()), given, at(20)));
+            (host, last) = (next, end);
+        }
+        (host, last)
+    }
+
+    fn taken() -> Host {
+        Host::pending(at(0)).take(at(5))
+    }
+
+    #[test]
+    fn a_host_walks_through_every_event_in_order() {
+        let (host, end) = through(taken(), 0..7, Circumstances::default());
+        assert_eq!(end, Some(HostEnd::Succeeded));
+        assert_eq!(host.shown_status(false), "Succeeded");
+        assert!(host.events.iter().all(|event| matches!(event, EventState::Succeeded { .. })));
+    }
+
+    #[test]
+    fn a_failure_skips_what_follows() {
+        let (host, _) = through(taken(), 0..6, Circumstances::default());
+        let given = Circumstances::default();
+        let (host, _, _) = changed(host.report(6, Report::Acknowledged { noop: false }, given, at(30)));
+        let (host, status, end) = changed(host.report(6, Report::Failed(broken()), given, at(40)));
+        assert_eq!((status, end), ("Failed", Some(HostEnd::Failed)));
+        assert!(
+            matches!(&host.events[6], EventState::Failed { diagnostics, .. } if *diagnostics == broken())
+        );
+    }
+
+    #[test]
+    fn application_stop_may_be_ignored_and_nothing_else() {
+        let given = Circumstances { ignore_application_stop_failures: true, stopping: false };
+        let (host, status, end) = changed(taken().report(0, Report::Failed(broken()), given, at(10)));
+        assert_eq!((status, end), ("Failed", None));
+        assert_eq!(host.command().map(|command| command.event), Some(1));
+        let (_, _, end) = changed(host.report(1, Report::Failed(broken()), given, at(10)));
+        assert_eq!(end, Some(HostEnd::Failed));
+        let strict = changed(taken().report(0, Report::Failed(broken()), Circumstances::default(), at(10)));
+        assert_eq!(strict.2, Some(HostEnd::Failed));
+    }
+
+    #[test]
+    fn repeated_late_and_invented_reports_change_nothing() {
+        let given = Circumstances::default();
+        let host = taken();
+        assert_eq!(host.report(0, Report::Succeeded(ok()), given, at(9)), Step::OutOfOrder);
+        assert_eq!(host.report(3, Report::Succeeded(ok()), given, at(9)), Step::OutOfOrder);
+        assert_eq!(host.report(99, Report::Acknowledged { noop: true }, given, at(9)), Step::OutOfOrder);
+        let (host, _, _) = changed(host.report(0, Report::Acknowledged { noop: false }, given, at(9)));
+        let twice = host.report(0, Report::Acknowledged { noop: false }, given, at(11));
+        assert_eq!(twice, Step::Unchanged("InProgress"));
+        let (host, _, _) = changed(host.report(0, Report::Succeeded(ok()), given, at(12)));
+        assert_eq!(host.report(0, Report::Succeeded(ok()), given, at(13)), Step::Unchanged("Succeeded"));
+        assert_eq!(host.report(0, Report::Failed(broken()), given, at(13)), Step::Unchanged("Succeeded"));
+    }
+
+    #[test]
+    fn a_noop_ends_with_its_acknowledgement_except_download_and_install() {
+        let given = Circumstances::default();
+        let (host, status, _) = changed(taken().report(0, Report::Acknowledged { noop: true }, given, at(9)));
+        assert_eq!(status, "Succeeded");
+        let (_, status, _) = changed(host.report(1, Report::Acknowledged { noop: true }, given, at(9)));
+        assert_eq!(status, "InProgress");
+    }
+
+    #[test]
+    fn silence_is_given_up_at_the_deadline_and_not_before() {
+        let host = taken();
+        assert_eq!(host.give_up(LIMITS, at(300_004)), None);
+        let lost = host.give_up(LIMITS, at(300_005)).unwrap();
+        assert_eq!(lost.shown_status(false), "Failed");
+        assert_eq!(lost.give_up(LIMITS, at(900_000)), None);
+
+        let given = Circumstances::default();
+        let (host, _, _) = changed(host.report(0, Report::Acknowledged { noop: false }, given, at(10)));
+        assert_eq!(host.deadline(LIMITS), Some(at(3_600_010)));
+        let (host, _, _) = changed(host.report(0, Report::Heard, given, at(1_000)));
+        assert_eq!(host.deadline(LIMITS), Some(at(301_000)));
+    }
+
+    #[test]
+    fn a_stop_takes_back_what_nobody_runs() {
+        let (host, end) = taken().take_back(at(9)).unwrap();
+        assert_eq!((end, host.shown_status(true)), (HostEnd::Skipped, "Skipped"));
+        let (touched, _) = through(taken(), 0..2, Circumstances::default());
+        assert_eq!(touched.take_back(at(30)).unwrap().1, HostEnd::Failed);
+        let given = Circumstances { stopping: true, ..Circumstances::default() };
+        let (running, _, _) = changed(taken().report(0, Report::Acknowledged { noop: false }, given, at(9)));
+        assert_eq!(running.take_back(at(10)), None);
+        assert_eq!(
+            changed(running.report(0, Report::Succeeded(ok()), given, at(11))).2,
+            Some(HostEnd::Failed)
+        );
+        let (last, end) = through(taken(), 0..6, Circumstances::default());
+        assert_eq!(end, None);
+        assert_eq!(through(last, 6..7, given).1, Some(HostEnd::Succeeded));
+    }
+
+    #[test]
+    fn diagnostics_keep_the_end_of_the_log_at_a_character() {
+        let log = "ä".repeat(3_000) + "end";
+        let kept = Diagnostics::new("ScriptFailed", "", "", &log).log_tail;
+        assert!(kept.len() <= LOG_TAIL_BYTES && kept.ends_with("end"));
     }
 }

@@ -1,0 +1,113 @@
+//! Tags of applications and deployment groups.
+//! <https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_TagResource.html>
+
+use super::common::*;
+use crate::CodeDeployService;
+use crate::store::{Application, Group, Tags};
+use towpath_api::{ApiError, Arn, Call};
+use towpath_api_codedeploy::*;
+use towpath_store::{StoreError, Txn, Versioned};
+
+enum Resource {
+    Application(Versioned<Application>),
+    Group(Versioned<Group>),
+}
+
+impl Resource {
+    fn tags(&self) -> &Tags {
+        match self {
+            Resource::Application(application) => &application.tags,
+            Resource::Group(group) => &group.tags,
+        }
+    }
+}
+
+async fn resource(
+    service: &CodeDeployService,
+    call: &Call,
+    action: &str,
+    arn: Option<String>,
+) -> Result<Resource, ApiError> {
+    let text = arn.unwrap_or_default();
+    if text.is_empty() {
+        return Err(errors::resource_arn_required_exception(
+            "The ARN of a resource is required, but was not found",
+        ));
+    }
+    let arn = Arn::parse(&text)
+        .filter(|arn| arn.service == "codedeploy" && arn.account == call.account && arn.region == call.region)
+        .ok_or_else(|| {
+            errors::invalid_arn_exception(format!("The specified ARN is not in a valid format: {text}"))
+        })?;
+    call.authorize(action, &text, &[])?;
+    if let Some(name) = arn.resource_of("application") {
+        return Ok(Resource::Application(service.application(name).await?));
+    }
+    if let Some((application, group)) =
+        arn.resource_of("deploymentgroup").and_then(|path| path.split_once('/'))
+    {
+        let application = service.application(application).await?;
+        return Ok(Resource::Group(service.group(&application.id, group).await?));
+    }
+    Err(errors::arn_not_supported_exception(format!(
+        "The specified ARN is not supported: {text}. Applications and deployment groups have tags; on-premises instances have AddTagsToOnPremisesInstances."
+    )))
+}
+
+async fn replace(service: &CodeDeployService, resource: &Resource, tags: Tags) -> Result<(), ApiError> {
+    if tags.len() > MAX_TAGS {
+        return Err(errors::invalid_tags_to_add_exception(format!("A resource has at most {MAX_TAGS} tags")));
+    }
+    let mut txn = Txn::new();
+    match resource {
+        Resource::Application(old) => txn.replace(old, &Application { tags, ..old.doc.clone() }),
+        Resource::Group(old) => txn.replace(old, &Group { tags, ..old.doc.clone() }),
+    };
+    match service.store.commit(txn).await {
+        Err(StoreError::Conflict { .. }) => Err(errors::invalid_tags_to_add_exception(
+            "The resource was changed at the same time: send the request again",
+        )),
+        other => Ok(other?),
+    }
+}
+
+pub async fn tag_resource(
+    service: &CodeDeployService,
+    call: &Call,
+    input: TagResourceInput,
+) -> Result<TagResourceOutput, ApiError> {
+    let resource = resource(service, call, "codedeploy:TagResource", input.resource_arn).await?;
+    let added = tags_of(input.tags, |m| errors::invalid_tags_to_add_exception(m))?;
+    if added.is_empty() {
+        return Err(errors::tag_required_exception("A tag was not specified"));
+    }
+    let mut tags = resource.tags().clone();
+    tags.extend(added);
+    replace(service, &resource, tags).await?;
+    Ok(TagResourceOutput::default())
+}
+
+pub async fn untag_resource(
+    service: &CodeDeployService,
+    call: &Call,
+    input: UntagResourceInput,
+) -> Result<UntagResourceOutput, ApiError> {
+    let resource = resource(service, call, "codedeploy:UntagResource", input.resource_arn).await?;
+    let keys = input.tag_keys.unwrap_or_default();
+    if keys.is_empty() {
+        return Err(errors::tag_required_exception("A tag key was not specified"));
+    }
+    let mut tags = resource.tags().clone();
+    tags.retain(|key, _| !keys.contains(key));
+    replace(service, &resource, tags).await?;
+    Ok(UntagResourceOutput::default())
+}
+
+pub async fn list_tags_for_resource(
+    service: &CodeDeployService,
+    call: &Call,
+    input: ListTagsForResourceInput,
+) -> Result<ListTagsForResourceOutput, ApiError> {
+    let resource = resource(service, call, "codedeploy:ListTagsForResource", input.resource_arn).await?;
+    Ok(ListTagsForResourceOutput { tags: Some(show_tags(resource.tags())), next_token: None })
+}
