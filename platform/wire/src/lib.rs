@@ -14,6 +14,8 @@ pub mod protocol;
 pub mod route;
 pub mod server;
 pub mod sigv4;
+#[cfg(test)]
+mod test_model;
 pub mod uri;
 pub mod validate;
 

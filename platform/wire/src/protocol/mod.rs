@@ -195,3 +195,6 @@ fn set(entries: &mut Vec<(String, Node)>, member: &Member, value: Node) {
         None => entries.push((member.name.to_owned(), value)),
     }
 }
+
+#[cfg(test)]
+mod codec_tests;

@@ -170,3 +170,6 @@ mod tests {
         assert!(!key.matches("other", &signature));
     }
 }
+
+#[cfg(test)]
+mod vectors_tests;

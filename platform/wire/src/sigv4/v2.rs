@@ -62,12 +62,11 @@ pub fn parse(parts: &Parts) -> Option<PresentedV2> {
 
 /// What is signed. `bucket` is the bucket of a virtual-host request, which stands in no path.
 pub fn string_to_sign(parts: &Parts, expires: &str, bucket: Option<&str>) -> String {
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .unwrap_or_default()
+    let query = parts.uri.query();
+    // A presigner moves the headers that it signs into the query.
+    let header = |name: &str| match parts.headers.get(name) {
+        Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        None => uri::query_value(query, name).unwrap_or_default().into_owned(),
     };
     let (md5, content_type) = (header("content-md5"), header("content-type"));
     let mut out = format!("{}\n{md5}\n{content_type}\n{expires}\n", parts.method);
@@ -81,7 +80,7 @@ pub fn string_to_sign(parts: &Parts, expires: &str, bucket: Option<&str>) -> Str
             .collect();
         amz.push((name.as_str().to_owned(), values.join(",").trim().to_owned()));
     }
-    let query = parts.uri.query().unwrap_or_default();
+    let query = query.unwrap_or_default();
     for (name, value) in uri::raw_pairs(query).filter(|(name, _)| name.starts_with("x-amz-")) {
         amz.push((name.to_owned(), uri::decode(value, true).unwrap_or_default().into_owned()));
     }
@@ -92,7 +91,12 @@ pub fn string_to_sign(parts: &Parts, expires: &str, bucket: Option<&str>) -> Str
     if let Some(bucket) = bucket {
         let _ = write!(out, "/{bucket}");
     }
-    out.push_str(parts.uri.path());
+    let path = parts.uri.path();
+    out.push_str(path);
+    // A bucket alone is signed with a slash behind it.
+    if bucket.is_none() && path.len() > 1 && !path[1..].contains('/') {
+        out.push('/');
+    }
     let mut resource: Vec<(&str, &str)> =
         uri::raw_pairs(query).filter(|(name, _)| SUBRESOURCES.contains(name)).collect();
     resource.sort_unstable();
@@ -132,4 +136,62 @@ pub fn verify(
     mac.verify_slice(&signature).map_err(|_| SignatureError::Mismatch {
         detail: format!("\n\nThe String-to-Sign should have been\n'{text}'\n"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Presigned by boto3 with the secret `secret`, to expire at 1700000600.
+    const URLS: &[(&str, &str)] = &[
+        (
+            "GET",
+            "http://127.0.0.1:4566/bucket/a%20b/%C3%BC.txt?response-content-type=text%2Fplain&AWSAccessKeyId=\
+             AKIDEXAMPLE&Signature=dg%2FWP1AYLEPkK1l9DkM76oapB%2Bs%3D&Expires=1700000600",
+        ),
+        (
+            "PUT",
+            "http://127.0.0.1:4566/bucket/k?AWSAccessKeyId=AKIDEXAMPLE&Signature=VgeYixpjAvaBoFtXbf1RvO%2BOaZU%3D\
+             &x-amz-meta-x=y&Expires=1700000600",
+        ),
+        (
+            "GET",
+            "http://127.0.0.1:4566/bucket?versions&encoding-type=url&AWSAccessKeyId=AKIDEXAMPLE&Signature=\
+             n0AQOHVH0FoaxysXBmJgUtAiXsw%3D&x-amz-security-token=tok%2Fen%3D%3D&Expires=1700000600",
+        ),
+    ];
+
+    fn parts(method: &str, url: &str) -> Parts {
+        http::Request::builder().method(method).uri(url).body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn what_boto3_presigns() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        for (method, url) in URLS {
+            let parts = parts(method, url);
+            let presented = parse(&parts).unwrap();
+            assert_eq!(presented.access_key_id, "AKIDEXAMPLE");
+            assert_eq!(verify(&parts, &presented, "secret", None, now), Ok(()), "{url}");
+            let wrong = verify(&parts, &presented, "other", None, now);
+            assert!(matches!(wrong, Err(SignatureError::Mismatch { .. })));
+            let late = verify(&parts, &presented, "secret", None, now.plus_millis(601_000));
+            assert_eq!(late, Err(SignatureError::Expired));
+        }
+    }
+
+    #[test]
+    fn what_was_signed_cannot_be_changed() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let changes = [("/a%20b/", "/a%20c/"), ("plain", "html"), ("=1700000600", "=1700009600")];
+        for (from, to) in changes {
+            let parts = parts("GET", &URLS[0].1.replace(from, to));
+            let presented = parse(&parts).unwrap();
+            let wrong = verify(&parts, &presented, "secret", None, now);
+            assert!(matches!(wrong, Err(SignatureError::Mismatch { .. })), "{to}");
+        }
+        let parts = parts("PUT", URLS[0].1);
+        assert!(verify(&parts, &parse(&parts).unwrap(), "secret", None, now).is_err());
+    }
 }
