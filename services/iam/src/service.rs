@@ -1,0 +1,166 @@
+//! The service itself: its handles, the one way to write, and look-ups by name, id and ARN.
+
+use crate::aws_managed::{self, AwsManaged};
+use crate::cache::Cache;
+use crate::config::{Config, RootCredentials};
+use crate::documents::{Entity, IdDoc, ManagedDoc};
+use crate::problem::Problem;
+use crate::usage::Uses;
+use crate::vault::{Vault, VaultError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use towpath_api::{Arn, Timestamp};
+use towpath_store::{Store, StoreError, Txn, Versioned};
+
+/// IAM, STS and the identity port over one set of documents.
+pub struct IdentityService {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) root: RootCredentials,
+    pub(crate) started_at: Timestamp,
+    pub(crate) cache: Cache,
+    pub(crate) uses: Uses,
+    writer: Arc<Mutex<()>>,
+    generation: Arc<AtomicU64>,
+}
+
+/// The right to change documents. There is one at a time, so that what was read stays true until the
+/// commit; the store's versions guard against another process.
+pub(crate) struct Writer {
+    guard: OwnedMutexGuard<()>,
+    store: Store,
+    generation: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Commits, and makes every cached principal stale before anybody learns of it. It runs as a task of
+    /// its own: a client that hangs up must not leave a change committed and the cache in the dark.
+    pub async fn commit(self, txn: Txn) -> Result<(), Problem> {
+        let Writer { guard, store, generation } = self;
+        let committed = tokio::spawn(async move {
+            let outcome = store.commit(txn).await;
+            generation.fetch_add(1, Ordering::SeqCst);
+            drop(guard);
+            outcome
+        });
+        committed.await.unwrap_or(Err(StoreError::Closed)).map_err(Problem::Store)
+    }
+}
+
+/// A managed policy of either owner.
+pub(crate) enum ManagedPolicy {
+    Aws(&'static AwsManaged),
+    Local(Versioned<ManagedDoc>),
+}
+
+impl ManagedPolicy {
+    pub fn arn(&self) -> String {
+        match self {
+            ManagedPolicy::Aws(policy) => policy.arn(),
+            ManagedPolicy::Local(policy) => policy.arn.clone(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            ManagedPolicy::Aws(policy) => policy.name,
+            ManagedPolicy::Local(policy) => &policy.name,
+        }
+    }
+
+    pub fn path(&self) -> &str {
+        match self {
+            ManagedPolicy::Aws(policy) => policy.path,
+            ManagedPolicy::Local(policy) => &policy.path,
+        }
+    }
+
+    /// The default version.
+    pub fn document(&self) -> &str {
+        match self {
+            ManagedPolicy::Aws(policy) => policy.document,
+            ManagedPolicy::Local(policy) => {
+                policy.versions.get(&policy.default_version).map_or("", |version| &version.document)
+            }
+        }
+    }
+}
+
+impl IdentityService {
+    /// Reads or makes the secrets in `config.data_dir`.
+    pub fn open(config: Config, store: Store) -> Result<Arc<IdentityService>, VaultError> {
+        let vault = Vault::open(&config.data_dir)?;
+        let root = RootCredentials::resolve(&config)?;
+        let started_at = store.now();
+        Ok(Arc::new(IdentityService {
+            config,
+            store,
+            vault,
+            root,
+            started_at,
+            cache: Cache::default(),
+            uses: Uses::default(),
+            writer: Arc::default(),
+            generation: Arc::default(),
+        }))
+    }
+
+    /// The root user's access key, for whoever starts the server.
+    pub fn root_credentials(&self) -> &RootCredentials {
+        &self.root
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        &self.config.account
+    }
+
+    /// Moves with every write of IAM.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn writer(&self) -> Writer {
+        let guard = self.writer.clone().lock_owned().await;
+        Writer { guard, store: self.store.clone(), generation: self.generation.clone() }
+    }
+
+    /// Names are unique without case, but a look-up takes the name as it is.
+    pub(crate) async fn find<E: Entity>(&self, name: &str) -> Result<Option<Versioned<E>>, Problem> {
+        let found = self.store.get::<E>(&name.to_lowercase()).await?;
+        Ok(found.filter(|entity| entity.name() == name))
+    }
+
+    pub(crate) async fn require<E: Entity>(&self, name: &str) -> Result<Versioned<E>, Problem> {
+        let found = self.find::<E>(name).await?;
+        found.ok_or_else(|| Problem::NoEntity { kind: E::ENTITY, name: name.to_owned() })
+    }
+
+    /// `None` when it was deleted, also when its name was given again.
+    pub(crate) async fn by_id<E: Entity>(&self, id: &str) -> Result<Option<Versioned<E>>, Problem> {
+        let Some(index) = self.store.get::<IdDoc>(id).await? else { return Ok(None) };
+        let found = self.store.get::<E>(&index.name.to_lowercase()).await?;
+        Ok(found.filter(|entity| index.kind == E::ENTITY && entity.id() == id))
+    }
+
+    /// The entity that an ARN of this account names.
+    pub(crate) async fn by_arn<E: Entity>(&self, arn: &str) -> Result<Option<Versioned<E>>, Problem> {
+        let Some(name) = arn.rsplit('/').next() else { return Ok(None) };
+        let found = self.find::<E>(name).await?;
+        Ok(found.filter(|entity| entity.arn(self.account()) == arn))
+    }
+
+    pub(crate) async fn find_policy(&self, arn: &str) -> Result<Option<ManagedPolicy>, Problem> {
+        if aws_managed::is_aws_arn(arn) {
+            return Ok(aws_managed::find(arn).map(ManagedPolicy::Aws));
+        }
+        let parsed = Arn::parse(arn).filter(|parsed| parsed.service == "iam" && parsed.region.is_empty());
+        let name = parsed.as_ref().and_then(|parsed| parsed.resource_of("policy")?.rsplit('/').next());
+        let Some(name) = name else {
+            return Err(Problem::InvalidInput(format!("ARN {arn} is not valid.")));
+        };
+        let found = self.store.get::<ManagedDoc>(&name.to_lowercase()).await?;
+        Ok(found.filter(|policy| policy.arn == arn).map(ManagedPolicy::Local))
+    }
+}
