@@ -1,1 +1,23 @@
-fn main() {}
+//! The `towpath` binary. Everything is wired together here and nowhere else: [`server`] joins the
+//! services, [`cli`] is what a person types, over the public API like any other client.
+
+mod cli;
+mod client;
+mod config;
+mod server;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A sandbox's supervisor is this executable run again: it must take over before any thread exists.
+    towpath_runner::init_if_sandbox();
+    let outcome = cli::Cli::parse().run();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("towpath: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

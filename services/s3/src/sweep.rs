@@ -51,7 +51,8 @@ impl S3 {
 
     async fn sweep_unnamed(&self, shutdown: &Shutdown) -> Result<(), StoreError> {
         let mut removed = 0u64;
-        let young_since = SystemTime::now() - YOUNG;
+        let now = self.store.now().as_millis().max(0) as u64;
+        let young_since = SystemTime::UNIX_EPOCH + Duration::from_millis(now).saturating_sub(YOUNG);
         for shard in 0..=u8::MAX {
             for (blob, written_at) in self.blobs.ids(shard).await? {
                 if shutdown.is_shutdown() || written_at > young_since {

@@ -1,0 +1,149 @@
+//! Every service with the handles that it needs. A service knows the others by their public traits.
+
+use super::internal::Internal;
+use super::{StartError, part};
+use crate::client::identity_dir;
+use crate::config::Config;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use towpath_codebuild::CodeBuildService;
+use towpath_codecommit::CodeCommitService;
+use towpath_codedeploy::CodeDeployService;
+use towpath_codepipeline::Pipelines;
+use towpath_durable::Shutdown;
+use towpath_events::Events;
+use towpath_iam::IdentityService;
+use towpath_logs::LogsService;
+use towpath_runner::Runner;
+use towpath_s3::S3;
+use towpath_store::{Options, Store};
+use towpath_wire::server::Server;
+use towpath_wire::server::auth::Authenticator;
+
+pub struct Services {
+    store: Store,
+    iam: Arc<IdentityService>,
+    s3: Arc<S3>,
+    events: Arc<Events>,
+    logs: Arc<LogsService>,
+    codecommit: Arc<CodeCommitService>,
+    codebuild: Arc<CodeBuildService>,
+    codedeploy: Arc<CodeDeployService>,
+    codepipeline: Arc<Pipelines>,
+}
+
+impl Services {
+    pub async fn open(
+        config: &Config,
+        data: &Path,
+        public_url: &str,
+        address: SocketAddr,
+    ) -> Result<Services, StartError> {
+        let store = Store::open(Options::new(data.join("store"))).await.map_err(part("the store"))?;
+        let iam = IdentityService::open(iam_config(config, data), store.clone()).map_err(part("IAM"))?;
+        let s3_config = towpath_s3::Config {
+            account: config.account.clone(),
+            region: config.region.clone(),
+            blob_dir: data.join("objects"),
+            domains: vec!["localhost".into(), format!("localhost:{}", address.port())],
+        };
+        let s3 = S3::open(store.clone(), iam.clone(), s3_config).await.map_err(part("S3"))?;
+        let events = Events::new(towpath_events::Config::default(), store.clone());
+        let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
+        let codecommit = CodeCommitService::new(
+            towpath_codecommit::Config::new(data.join("repositories"), public_url, &config.region),
+            store.clone(),
+            iam.clone(),
+        )
+        .map_err(part("CodeCommit"))?;
+        let runner = Runner::new(runner_config(config, data)).map_err(part("the sandbox runner"))?;
+        let codebuild = CodeBuildService::new(
+            codebuild_config(config, data, address),
+            store.clone(),
+            towpath_codebuild::Handles {
+                identity: iam.clone(),
+                objects: s3.clone(),
+                sources: codecommit.clone(),
+                logs: logs.clone(),
+                runner: Arc::new(runner),
+            },
+        );
+        let codedeploy = CodeDeployService::new(
+            store.clone(),
+            iam.clone(),
+            s3.clone(),
+            towpath_codedeploy::Config { scratch: Some(data.join("scratch/codedeploy")), ..Default::default() },
+        );
+        let codepipeline = Pipelines::new(
+            store.clone(),
+            towpath_codepipeline::Handles {
+                identity: iam.clone(),
+                sts: iam.clone(),
+                objects: s3.clone(),
+                sources: codecommit.clone(),
+                builds: codebuild.clone(),
+                codebuild: codebuild.clone(),
+                codedeploy: codedeploy.clone(),
+            },
+            towpath_codepipeline::Config::new(data.join("scratch/codepipeline")),
+        );
+        Ok(Services { store, iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline })
+    }
+
+    pub fn root_key(&self) -> String {
+        self.iam.root_credentials().access_key_id.clone()
+    }
+
+    /// Starts everybody's background work: recovery first, then workers and subscribers.
+    pub fn run(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+        tasks.spawn(self.iam.clone().run(shutdown.clone()));
+        tasks.spawn(self.s3.clone().run(shutdown.clone()));
+        tasks.spawn(self.events.clone().run(shutdown.clone()));
+        tasks.spawn(self.logs.clone().run(shutdown.clone()));
+        tasks.spawn(self.codecommit.clone().run(shutdown.clone()));
+        tasks.spawn(self.codebuild.clone().run(shutdown.clone()));
+        tasks.spawn(self.codedeploy.clone().run(shutdown.clone()));
+        tasks.spawn(self.codepipeline.clone().run(shutdown.clone()));
+    }
+
+    /// All services behind one port.
+    pub fn serve(&self, config: &Config) -> Server {
+        let clock = Arc::new(towpath_api::SystemClock);
+        let authenticator = Authenticator::new(self.iam.clone(), clock, &config.account, &config.region);
+        let internal = Internal { authenticator: authenticator.clone(), events: self.events.clone() };
+        Server::builder(authenticator)
+            .service(Arc::new(towpath_api_iam::Server(self.iam.clone())))
+            .service(Arc::new(towpath_api_sts::Server(self.iam.clone())))
+            .service(Arc::new(towpath_api_logs::Server(self.logs.clone())))
+            .service(Arc::new(towpath_api_codecommit::Server(self.codecommit.clone())))
+            .service(Arc::new(towpath_api_codebuild::Server(self.codebuild.clone())))
+            .service(Arc::new(towpath_api_codepipeline::Server(self.codepipeline.clone())))
+            .service(Arc::new(towpath_api_codedeploy::Server(self.codedeploy.clone())))
+            .service(Arc::new(towpath_api_codedeploycommand::Server(self.codedeploy.clone())))
+            .fallback_s3(self.s3.handler())
+            .mount("/_towpath/", internal)
+            .mount(towpath_codecommit::PREFIX, self.codecommit.handler())
+            .build()
+    }
+}
+
+fn iam_config(config: &Config, data: &Path) -> towpath_iam::Config {
+    towpath_iam::Config {
+        account: config.account.clone(),
+        region: config.region.clone(),
+        root: config.root.clone().map(|keys| (keys.access_key_id, keys.secret_access_key)),
+        data_dir: identity_dir(data),
+    }
+}
+
+fn runner_config(config: &Config, data: &Path) -> towpath_runner::Config {
+    let mut runner = towpath_runner::Config::from_env(data.join("sandboxes"));
+    runner.passthrough_env.clone_from(&config.pass_env);
+    runner.extra_folders.clone_from(&config.pass_folder);
+    if let Some(range) = config.sandbox_network {
+        runner.network = towpath_runner::NetworkConfig { range };
+    }
+    runner
+}

@@ -1,0 +1,118 @@
+//! Installs what a task needs and the machine lacks: Debian packages, Python packages, cargo-deny.
+
+use crate::{TaskResult, finish, root, run};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Unmodified foreign clients, and what runs the stories.
+const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "pytest", "pytest-timeout"];
+/// A program and the Debian package that has it.
+const PROGRAMS: &[(&str, &str)] = &[("git", "git"), ("setfacl", "acl"), ("unzip", "unzip")];
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn found(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).any(|folder| folder.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// Debian packages that sandboxes, their network and the tests use.
+pub fn debian() -> TaskResult {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+    if is_root() && !found("nft") && !found("iptables") {
+        missing.push("nftables");
+    }
+    if !found("pasta") && !found("slirp4netns") {
+        missing.push("passt");
+    }
+    if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
+        missing.push("python3-venv");
+    }
+    install(&missing)
+}
+
+fn install(packages: &[&str]) -> TaskResult {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    let prefix: &[&str] = match is_root() {
+        true => &[],
+        false if succeeds("sudo", &["-n", "true"]) => &["sudo", "-n"],
+        false => return Err(format!("these Debian packages are missing; install them first: apt-get install {list}").into()),
+    };
+    println!("installing Debian packages: {list}");
+    for arguments in [vec!["update", "-qq"], [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()] {
+        let words: Vec<&str> = prefix.iter().copied().chain(["apt-get"]).chain(arguments).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        finish(&mut command)?;
+    }
+    Ok(())
+}
+
+/// A Python environment below target/ with the clients in it; its `bin` folder is the answer.
+pub fn python() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let environment = root().join("target/python");
+    let bin = environment.join("bin");
+    let stamp = environment.join("packages.txt");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(bin);
+    }
+    println!("installing Python packages: {}", PYTHON_PACKAGES.join(" "));
+    finish(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    let pip = bin.join("pip");
+    finish(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES))?;
+    std::fs::write(stamp, wanted)?;
+    Ok(bin)
+}
+
+/// The dev build of the binary.
+pub fn towpath() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    run("cargo", &["build", "--locked", "--package", "towpath"])?;
+    Ok(target_dir().join("debug/towpath"))
+}
+
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Licences, bans and sources always; advisories where their database can be reached.
+pub fn deny() -> TaskResult {
+    if !succeeds("cargo", &["deny", "--version"]) {
+        println!("installing cargo-deny");
+        run("cargo", &["install", "--locked", "--quiet", "--no-default-features", "cargo-deny"])?;
+    }
+    run("cargo", &["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])?;
+    let advisories = Command::new("cargo")
+        .args(["deny", "--log-level", "error", "check", "advisories"])
+        .current_dir(root())
+        .output()?;
+    let told = String::from_utf8_lossy(&advisories.stderr);
+    if advisories.status.success() {
+        return Ok(());
+    }
+    if told.contains("failed to fetch advisory database") || told.contains("unable to fetch") {
+        println!("advisories NOT checked: their database cannot be reached from here");
+        return Ok(());
+    }
+    Err(format!("cargo deny check advisories:\n{told}").into())
+}
+
+/// PATH with a folder before everything else.
+pub fn path_with(folder: &Path) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).unwrap_or(path)
+}

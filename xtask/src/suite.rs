@@ -1,0 +1,25 @@
+//! All tests: the crates' own, then the stories that unmodified clients tell a running server.
+
+use crate::{TaskResult, finish, prerequisites, root};
+use std::process::Command;
+
+pub fn run(arguments: &[&str]) -> TaskResult {
+    prerequisites::debian()?;
+    let bin = prerequisites::python()?;
+    if arguments.is_empty() {
+        run_rust()?;
+    }
+    let towpath = prerequisites::towpath()?;
+    let mut pytest = Command::new(bin.join("python"));
+    pytest.args(["-m", "pytest", "-p", "no:cacheprovider", "tests"]);
+    if !arguments.is_empty() {
+        pytest.args(["-k", &arguments.join(" ")]);
+    }
+    finish(
+        pytest.current_dir(root()).env("TOWPATH_BIN", towpath).env("PATH", prerequisites::path_with(&bin)),
+    )
+}
+
+fn run_rust() -> TaskResult {
+    crate::run("cargo", &["test", "--workspace", "--locked", "--quiet"])
+}
