@@ -14,12 +14,25 @@
 //!
 //! The binary that embeds this crate calls [`init_if_sandbox`] first thing in `main`.
 
+mod cgroup;
+mod channel;
 mod config;
 mod error;
 pub mod host;
+mod init;
+mod layer;
+mod messages;
+mod nat;
+mod netlink;
+mod places;
 mod runner;
 mod sandbox;
+mod slots;
 mod spec;
+mod supervisor;
+mod sys;
+mod toolchains;
+mod trash;
 mod view;
 
 pub use config::{Config, NetworkConfig};
@@ -34,4 +47,8 @@ pub use view::{Entry, EntryKind, View};
 
 /// Takes the process over, and never returns, when it was started as a sandbox's supervisor. Call it first
 /// thing in `main`, before any thread or runtime exists.
-pub fn init_if_sandbox() {}
+pub fn init_if_sandbox() {
+    if std::env::args_os().next().is_some_and(|name| name == supervisor::NAME) {
+        supervisor::run()
+    }
+}

@@ -3,6 +3,8 @@
 //! Each is held by a supervisor process of its own, which outlives the command that made it and answers on a
 //! unix socket below the state directory. Its writable root lasts until it is stopped.
 
+pub(crate) mod socket;
+
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -61,4 +63,9 @@ pub async fn exec(_state_dir: &Path, name: &str, _command: Command) -> Result<Ex
 /// Stops a host: its processes, its files, its network.
 pub async fn stop(_state_dir: &Path, name: &str) -> Result<(), RunnerError> {
     Err(RunnerError::NoSuchHost(name.to_owned()))
+}
+
+/// Removes what killed supervisors of hosts left.
+pub(crate) fn sweep(_state_dir: &Path) -> Result<(), RunnerError> {
+    Ok(())
 }
