@@ -1,0 +1,487 @@
+//! Requests over real sockets, from authentication to the answer.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::*;
+use towpath_api::model::*;
+use towpath_api::{ApiError, Node};
+use towpath_wire::server::handler::answer;
+use towpath_wire::{Request, Response};
+
+/// GetPipeline gives its name back; `panic`, `broken` and `missing` do what they say.
+fn pipelines() -> Arc<Fake> {
+    Fake::new(&towpath_api_codepipeline::MODEL, |call, operation, input| {
+        assert_eq!(call.caller.arn(), "arn:aws:iam::000000000000:user/alice");
+        assert_eq!(call.region, "us-east-1");
+        match (operation, input.get("name").and_then(Node::as_str)) {
+            ("GetPipeline", Some("panic")) => panic!("at the handler's"),
+            ("GetPipeline", Some("broken")) => Err(ApiError::internal("the disk is full")),
+            ("GetPipeline", Some("missing")) => {
+                Err(towpath_api_codepipeline::errors::pipeline_not_found_exception("no such pipeline"))
+            }
+            ("GetPipeline", Some(name)) => Ok(map(vec![("pipeline", map(vec![("name", str(name))]))])),
+            ("DeletePipeline", _) => Ok(map(vec![])),
+            (other, _) => Err(ApiError::not_implemented(other)),
+        }
+    })
+}
+
+fn users() -> Arc<Fake> {
+    Fake::new(&towpath_api_iam::MODEL, |_, operation, input| match operation {
+        "GetUser" => Ok(map(vec![(
+            "User",
+            map(vec![("UserName", input.get("UserName").cloned().unwrap_or_default())]),
+        )])),
+        "DeleteUser" => Ok(map(vec![])),
+        "CreateUser" => Err(towpath_api_iam::errors::entity_already_exists_exception("exists")),
+        other => Err(ApiError::not_implemented(other)),
+    })
+}
+
+const GET: &str = "CodePipeline_20150709.GetPipeline";
+
+fn get(name: &str) -> Ask {
+    Ask::json("codepipeline", GET, &format!(r#"{{"name":"{name}"}}"#))
+}
+
+#[test]
+fn a_signed_call_is_answered() {
+    let running = start(|builder| builder.service(pipelines()));
+    let answer = get("p1").send(&running);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text(), r#"{"pipeline":{"name":"p1"}}"#);
+    assert_eq!(answer.header("content-type"), "application/x-amz-json-1.1");
+    assert_eq!(answer.header("x-amzn-requestid").len(), 36);
+    assert!(answer.header("date").ends_with("GMT"));
+    let empty =
+        Ask::json("codepipeline", "CodePipeline_20150709.DeletePipeline", r#"{"name":"p"}"#).send(&running);
+    assert_eq!((empty.status, empty.text()), (200, "{}"));
+}
+
+#[test]
+fn nobody_unauthenticated_reaches_a_service() {
+    let (pipelines, users) = (pipelines(), users());
+    let running = start(|builder| builder.service(pipelines.clone()).service(users.clone()));
+    let check = |ask: &Ask, status: u16, code: &str, message: &str| {
+        let answer = ask.send(&running);
+        let (found, text) = answer.error();
+        assert_eq!((answer.status, found.as_str()), (status, code), "{text}");
+        assert!(text.contains(message), "{text}");
+    };
+    let json = get("p1");
+    let form = Ask::form("iam", "Action=GetUser&Version=2010-05-08&UserName=x");
+    let key = |ask: &Ask, key| Ask { key: Some(key), ..ask.clone() };
+
+    check(
+        &json.clone().unsigned(),
+        400,
+        "MissingAuthenticationTokenException",
+        "Missing Authentication Token",
+    );
+    check(
+        &form.clone().unsigned(),
+        403,
+        "MissingAuthenticationToken",
+        "Request is missing Authentication Token",
+    );
+    let wrong = (KEY, "wrong", None);
+    check(&key(&json, wrong), 400, "InvalidSignatureException", "does not match the signature you provided");
+    check(
+        &key(&form, wrong),
+        403,
+        "SignatureDoesNotMatch",
+        "The Canonical String for this request should have been",
+    );
+    let unknown = ("AKIDNOBODY", SECRET, None);
+    check(
+        &key(&json, unknown),
+        400,
+        "UnrecognizedClientException",
+        "security token included in the request is invalid",
+    );
+    check(
+        &key(&form, unknown),
+        403,
+        "InvalidClientTokenId",
+        "security token included in the request is invalid",
+    );
+    let expired = ("ASIAALICE", SECRET, Some("old"));
+    check(&key(&json, expired), 400, "ExpiredTokenException", "expired");
+    check(&key(&form, expired), 400, "ExpiredToken", "expired");
+    check(&key(&json, ("ASIAALICE", SECRET, None)), 400, "UnrecognizedClientException", "invalid");
+
+    let early = Ask { at: json.at.plus_millis(-16 * 60_000), ..json.clone() };
+    check(&early, 400, "InvalidSignatureException", "Signature expired: ");
+    let late = Ask { at: json.at.plus_millis(16 * 60_000), ..form.clone() };
+    check(&late, 403, "SignatureDoesNotMatch", "Signature not yet current: ");
+    let region = Ask { region: "eu-west-1", ..json.clone() };
+    check(&region, 400, "InvalidSignatureException", "valid region, not 'eu-west-1'");
+    let service = Ask { service: "codebuild", ..json.clone() };
+    check(&service, 400, "InvalidSignatureException", "correct service: 'codepipeline'");
+    let unsigned = json.clone().header("authorization", "AWS4-HMAC-SHA256 Credential=x").unsigned();
+    check(&unsigned, 400, "IncompleteSignatureException", "requires 'Signature' parameter");
+    assert_eq!(pipelines.count() + users.count(), 0);
+
+    let session = key(&json, ("ASIAALICE", SECRET, Some(TOKEN))).send(&running);
+    assert_eq!(session.status, 200);
+    // IAM is global: its clients sign for whatever region they think of.
+    assert_eq!(Ask { region: "eu-west-1", ..form.clone() }.send(&running).status, 200);
+}
+
+#[test]
+fn a_changed_body_is_not_decoded() {
+    let pipelines = pipelines();
+    let running = start(|builder| builder.service(pipelines.clone()));
+    let change = |from: &str, to: &str| {
+        let bytes = String::from_utf8(get("aaaa").bytes(running.address)).unwrap();
+        let mut stream = TcpStream::connect(running.address).unwrap();
+        stream.write_all(bytes.replace(from, to).as_bytes()).unwrap();
+        Answer::read(&mut BufReader::new(stream), false)
+    };
+    assert_eq!(change("aaaa", "aaaa").status, 200);
+    let answer = change("aaaa", "bbbb");
+    assert_eq!(answer.code(), "InvalidSignatureException");
+    assert!(answer.error().1.contains("x-amz-content-sha256"));
+    assert_eq!(change("GetPipeline", "DeletePipeline").code(), "InvalidSignatureException");
+    let hash = towpath_wire::sigv4::sha256_hex(br#"{"name":"aaaa"}"#);
+    let unsigned = change(&format!("x-amz-content-sha256: {hash}"), "x-amz-content-sha256: UNSIGNED-PAYLOAD");
+    assert!(unsigned.error().1.contains("the body must be signed"), "{unsigned:?}");
+    assert_eq!(pipelines.count(), 1);
+}
+
+#[test]
+fn operations_that_we_do_not_have_are_refused_by_name() {
+    let (pipelines, users) = (pipelines(), users());
+    let running = start(|builder| builder.service(pipelines.clone()).service(users.clone()));
+    let json = |service, target: &str| {
+        let answer = Ask::json(service, target, "{}").send(&running);
+        let (code, message) = answer.error();
+        (answer.status, code, message)
+    };
+    let refused = json("codepipeline", "CodePipeline_20150709.PutWebhook");
+    assert_eq!((refused.0, refused.1.as_str()), (501, "NotImplemented"));
+    assert!(refused.2.contains("codepipeline:PutWebhook"), "{}", refused.2);
+    let unknown = json("codepipeline", "CodePipeline_20150709.Nope");
+    assert_eq!((unknown.0, unknown.1.as_str()), (400, "UnknownOperationException"));
+    let service = json("ssm", "AmazonSSM.GetParameter");
+    assert_eq!(service.0, 501);
+    assert!(service.2.contains("AmazonSSM.GetParameter"), "{}", service.2);
+
+    let form = |service, body: &str| Ask::form(service, body).send(&running);
+    assert_eq!(form("iam", "Action=Nope&Version=2010-05-08").code(), "InvalidAction");
+    assert_eq!(form("iam", "Version=2010-05-08").code(), "MissingAction");
+    let sns = form("sns", "Action=Publish&Version=2010-03-31");
+    assert_eq!(sns.status, 501);
+    assert!(sns.error().1.contains("sns"), "{}", sns.text());
+    let lambda = Ask { method: "GET", path: "/2015-03-31/functions/f%3A1".into(), ..Ask::new("lambda") }
+        .send(&running);
+    assert_eq!(lambda.status, 501);
+    assert!(lambda.error().1.contains("lambda:GET /2015-03-31/functions/"), "{}", lambda.text());
+    let anonymous = Ask::json("ssm", "AmazonSSM.GetParameter", "{}").unsigned().send(&running);
+    assert_eq!(anonymous.code(), "MissingAuthenticationTokenException");
+    assert_eq!(pipelines.count() + users.count(), 0);
+}
+
+#[test]
+fn the_query_protocol() {
+    let running = start(|builder| builder.service(users()));
+    let user = Ask::form("iam", "Action=GetUser&Version=2010-05-08&UserName=a.b").send(&running);
+    assert_eq!(user.status, 200);
+    assert!(
+        user.text().starts_with(
+            "<GetUserResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><GetUserResult><User><UserName>a.b<"
+        ),
+        "{}",
+        user.text()
+    );
+    assert!(user.text().contains(&format!("<RequestId>{}</RequestId>", user.header("x-amzn-requestid"))));
+    let url = Ask {
+        method: "GET",
+        path: "/?Action=GetUser&Version=2010-05-08&UserName=q".into(),
+        ..Ask::new("iam")
+    };
+    assert!(url.send(&running).text().contains("<UserName>q</UserName>"));
+    let exists = Ask::form("iam", "Action=CreateUser&UserName=x").send(&running);
+    assert_eq!((exists.status, exists.code()), (409, "EntityAlreadyExists".into()));
+    let invalid = Ask::form("iam", "Action=CreateUser&UserName=a%20b").send(&running);
+    assert_eq!(invalid.code(), "ValidationError");
+    assert_eq!(
+        invalid.error().1,
+        r"1 validation error detected: Value 'a b' at 'userName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]+"
+    );
+}
+
+#[test]
+fn rpc_v2_cbor() {
+    let running = start(|builder| builder.service(pipelines()));
+    let ask = |operation: &str, body: &[u8]| {
+        Ask {
+            path: format!("/service/CodePipeline_20150709/operation/{operation}"),
+            ..Ask::new("codepipeline")
+        }
+        .header("smithy-protocol", "rpc-v2-cbor")
+        .header("content-type", "application/cbor")
+        .body(body)
+        .send(&running)
+    };
+    let answer = ask("GetPipeline", b"\xa1\x64name\x62p1");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.body, b"\xa1\x68pipeline\xa1\x64name\x62p1");
+    assert_eq!(answer.header("smithy-protocol"), "rpc-v2-cbor");
+    assert_eq!(answer.header("content-type"), "application/cbor");
+    let missing = ask("GetPipeline", b"\xa1\x64name\x67missing");
+    assert_eq!(missing.status, 400);
+    let text = String::from_utf8_lossy(&missing.body).into_owned();
+    assert!(text.contains("com.amazonaws.codepipeline#PipelineNotFoundException"), "{text}");
+    assert_eq!(ask("PutWebhook", b"").status, 501);
+    assert_eq!(ask("GetPipeline", b"\xa1").status, 400);
+}
+
+#[test]
+fn failures_of_the_handler() {
+    let running = start(|builder| builder.service(pipelines()));
+    for name in ["panic", "broken"] {
+        let answer = get(name).send(&running);
+        assert_eq!((answer.status, answer.code()), (500, "InternalFailure".into()));
+        assert!(!answer.text().contains("disk") && !answer.text().contains("handler's"), "{}", answer.text());
+    }
+    let missing = get("missing").send(&running);
+    assert_eq!((missing.status, missing.code()), (400, "PipelineNotFoundException".into()));
+    assert_eq!(get("p1").send(&running).status, 200, "the server goes on");
+}
+
+#[test]
+fn wrong_inputs_never_reach_the_handler() {
+    let pipelines = pipelines();
+    let running = start(|builder| builder.service(pipelines.clone()).body_limit("codepipeline", 1000));
+    let ask = |body: &str| Ask::json("codepipeline", GET, body).send(&running);
+    assert_eq!(ask(r#"{"name":1}"#).code(), "SerializationException");
+    assert_eq!(ask("{").code(), "SerializationException");
+    assert_eq!(ask(r#"{"name":"a b"}"#).code(), "ValidationException");
+    assert_eq!(
+        ask("{}").error().1,
+        "1 validation error detected: Value null at 'name' failed to satisfy constraint: Member must not be null"
+    );
+    let large = ask(&" ".repeat(1001));
+    assert_eq!((large.status, large.code()), (413, "RequestEntityTooLargeException".into()));
+    let zipped = Ask::json("codepipeline", GET, "{}").header("content-encoding", "gzip").send(&running);
+    assert!(zipped.error().1.contains("gzip"));
+    assert_eq!(pipelines.count(), 0);
+}
+
+/// A service with a compressible operation.
+static METRICS: Service = Service {
+    name: "metrics",
+    signing_name: "monitoring",
+    endpoint_prefix: "monitoring",
+    service_id: "Metrics",
+    api_version: "2026-01-01",
+    target_prefix: Some("Metrics"),
+    xml_namespace: None,
+    protocols: &[Protocol::AwsJson10],
+    query_compatible: true,
+    operations: &[Operation {
+        name: "Put",
+        http_method: "POST",
+        http_uri: "/",
+        http_status: 200,
+        input: Some(0),
+        output: Some(0),
+        result_wrapper: None,
+        errors: &[],
+        request_compression: &["gzip"],
+    }],
+    refused: &[],
+    shapes: &[
+        Shape {
+            name: "Metric",
+            kind: Kind::Structure {
+                members: &[Member {
+                    name: "Name",
+                    shape: 1,
+                    required: true,
+                    location: Location::Body,
+                    location_name: None,
+                    flattened: false,
+                    xml_attribute: false,
+                    idempotency_token: false,
+                    time_format: None,
+                }],
+                payload: None,
+                error: None,
+                union: false,
+            },
+        },
+        Shape {
+            name: "Name",
+            kind: Kind::String { min: None, max: None, pattern: None, values: &[], sensitive: false },
+        },
+    ],
+};
+
+#[test]
+fn gzip_where_the_model_has_it() {
+    let metrics = Fake::new(&METRICS, |_, _, input| Ok(input));
+    let running = start(|builder| builder.service(metrics).body_limit("metrics", 10_000));
+    let zip = |text: &str| {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writer.write_all(text.as_bytes()).unwrap();
+        writer.finish().unwrap()
+    };
+    let ask = |body: Vec<u8>| {
+        Ask::json("monitoring", "Metrics.Put", "")
+            .header("content-encoding", "gzip")
+            .header("x-amzn-query-mode", "true")
+            .body(body)
+            .send(&running)
+    };
+    let answer = ask(zip(r#"{"Name":"n"}"#));
+    assert_eq!((answer.status, answer.text()), (200, r#"{"Name":"n"}"#));
+    // Only 1.0 is in the model, whatever the client's content type says.
+    assert_eq!(answer.header("content-type"), "application/x-amz-json-1.0");
+    let bomb = ask(zip(&" ".repeat(1_000_000)));
+    assert_eq!(bomb.status, 413);
+    let invalid = ask(zip("{}"));
+    assert_eq!(invalid.header("x-amzn-query-error"), "ValidationError;Sender");
+}
+
+fn echo_handler(
+    name: &'static str,
+) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> {
+    move |request: Request| {
+        Box::pin(async move {
+            use http_body_util::BodyExt;
+            let path = request.uri().path().to_owned();
+            if path.ends_with("/panic") {
+                panic!("within a mounted handler");
+            }
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            answer(http::StatusCode::OK, "text/plain", format!("{name} {path} {}", body.len()))
+        })
+    }
+}
+
+#[test]
+fn mounts_and_s3() {
+    let running = start(|builder| {
+        builder
+            .service(pipelines())
+            .fallback_s3(echo_handler("s3"))
+            .mount("/_towpath/", echo_handler("towpath"))
+            .mount("/v1/repos/", echo_handler("git"))
+    });
+    let ask = |method, path: &str, service| Ask { method, path: path.into(), ..Ask::new(service) };
+    let text = |ask: Ask| ask.send(&running).text().to_owned();
+    assert_eq!(text(ask("GET", "/_towpath/health", "x").unsigned()), "towpath /_towpath/health 0");
+    assert_eq!(
+        text(ask("POST", "/v1/repos/r/git-upload-pack", "x").unsigned().body("abc")),
+        "git /v1/repos/r/git-upload-pack 3"
+    );
+    assert_eq!(text(ask("PUT", "/bucket/key", "s3").body("abcd")), "s3 /bucket/key 4");
+    // A key of a virtual-host bucket may look like our own paths.
+    assert_eq!(text(ask("GET", "/v1/repos/x", "s3")), "s3 /v1/repos/x 0");
+    let v2 = "/v1/repos/x?AWSAccessKeyId=a&Signature=b&Expires=1";
+    assert_eq!(text(ask("GET", v2, "x").unsigned()), "s3 /v1/repos/x 0");
+    assert_eq!(text(ask("GET", "/bucket/key", "x").unsigned()), "s3 /bucket/key 0");
+    // A bucket may be called as a protocol's path is.
+    assert_eq!(text(ask("GET", "/service/x/operation/y", "s3")), "s3 /service/x/operation/y 0");
+    assert!(text(ask("GET", "/", "x").unsigned()).contains("Towpath"));
+    assert_eq!(text(ask("GET", "/", "s3")), "s3 / 0");
+    let panicked = ask("GET", "/_towpath/panic", "x").unsigned().send(&running);
+    assert_eq!(panicked.status, 500);
+    assert_eq!(panicked.header("x-amzn-requestid").len(), 36);
+    let head = ask("HEAD", "/bucket/key", "s3").send(&running);
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[test]
+fn one_connection_carries_many_requests() {
+    let running = start(|builder| builder.service(pipelines()));
+    let mut stream = BufReader::new(TcpStream::connect(running.address).unwrap());
+    for name in ["a", "b", "missing", "c"] {
+        stream.get_mut().write_all(&get(name).bytes(running.address)).unwrap();
+        let answer = Answer::read(&mut stream, false);
+        assert!(answer.text().contains(if name == "missing" { "NotFound" } else { name }));
+    }
+}
+
+#[test]
+fn a_client_may_wait_for_100_continue() {
+    let running = start(|builder| builder.service(pipelines()));
+    let ask = |ask: Ask| {
+        let bytes = ask.header("expect", "100-continue").bytes(running.address);
+        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let mut stream = BufReader::new(TcpStream::connect(running.address).unwrap());
+        stream.get_mut().write_all(&bytes[..head]).unwrap();
+        (Answer::read(&mut stream, false), stream, bytes[head..].to_vec())
+    };
+    let (first, mut stream, body) = ask(get("p1"));
+    assert_eq!(first.status, 100);
+    stream.get_mut().write_all(&body).unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+}
+
+#[test]
+fn shutdown_lets_requests_end() {
+    let pipelines = pipelines();
+    let mut running = start(|builder| builder.service(pipelines.clone()));
+    let mut idle = TcpStream::connect(running.address).unwrap();
+    let mut busy = BufReader::new(TcpStream::connect(running.address).unwrap());
+    busy.get_mut().write_all(&get("slow").bytes(running.address)).unwrap();
+    while pipelines.count() == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.stop();
+    let answer = Answer::read(&mut busy, false);
+    assert_eq!(answer.status, 200);
+    running.join();
+    assert!(TcpStream::connect(running.address).is_err());
+    assert_eq!(idle.read(&mut [0; 8]).unwrap_or(0), 0, "idle connections are closed");
+}
+
+#[test]
+fn every_call_is_observed() {
+    let seen: Seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = seen.clone();
+    let running = start(|builder| {
+        builder.service(pipelines()).observe(move |observation| {
+            sink.lock().unwrap().push(format!(
+                "{} {} {} {} {}",
+                observation.service.unwrap_or("-"),
+                observation.operation.unwrap_or("-"),
+                observation.call.map(|call| call.caller.arn()).unwrap_or("nobody".into()),
+                observation.input.and_then(|input| input.get("name")?.as_str()).unwrap_or("-"),
+                observation.error.map(|error| error.code.to_string()).unwrap_or("ok".into()),
+            ));
+        })
+    });
+    get("p1").send(&running);
+    get("missing").send(&running);
+    get("p1").unsigned().send(&running);
+    Ask::json("ssm", "AmazonSSM.GetParameter", "{}").send(&running);
+    let alice = "arn:aws:iam::000000000000:user/alice";
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            format!("codepipeline GetPipeline {alice} p1 ok"),
+            format!("codepipeline GetPipeline {alice} missing PipelineNotFoundException"),
+            "codepipeline GetPipeline nobody - MissingAuthenticationTokenException".to_owned(),
+            format!("- AmazonSSM.GetParameter {alice} - NotImplemented"),
+        ]
+    );
+}
+
+#[test]
+fn more_clients_than_slots_wait_their_turn() {
+    let running = start(|builder| builder.service(pipelines()).max_connections(2));
+    std::thread::scope(|scope| {
+        let running = &running;
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(move || get("p1").send(running).status)).collect();
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
+    });
+}
