@@ -424,6 +424,10 @@ fn a_client_may_wait_for_100_continue() {
     assert_eq!(first.status, 100);
     stream.get_mut().write_all(&body).unwrap();
     assert_eq!(Answer::read(&mut stream, false).status, 200);
+
+    // A stranger is refused without being asked for the body.
+    let (first, ..) = ask(get("p1").unsigned());
+    assert_eq!(first.status, 400);
 }
 
 #[test]

@@ -119,7 +119,11 @@ impl Work {
         let pending = match self.begin(&target).await {
             Ok(pending) => pending,
             Err(error) => {
-                body::discard(body).await;
+                // Who waits for a 100 (Continue) sends nothing that would have to be taken; reading would
+                // ask for it.
+                if !self.parts.headers.contains_key(http::header::EXPECT) {
+                    body::discard(body).await;
+                }
                 return Err(error);
             }
         };
