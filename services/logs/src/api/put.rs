@@ -1,0 +1,171 @@
+//! PutLogEvents.
+//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>.
+
+use super::names::GroupRef;
+use super::{required, retry};
+use crate::LogsService;
+use crate::placement::{PlacementError, place};
+use crate::store::{LogEvent, OVERHEAD_BYTES, Position, Stream};
+use std::ops::Range;
+use towpath_api::{ApiError, Call};
+use towpath_api_logs::*;
+use towpath_store::Txn;
+
+const MAX_EVENTS: usize = 10_000;
+const MAX_BATCH_BYTES: i64 = 1_048_576;
+const MAX_EVENT_BYTES: usize = 1 << 20;
+const HOUR_MS: i64 = 3600 * 1000;
+const TOO_NEW_MS: i64 = 2 * HOUR_MS;
+const TOO_OLD_MS: i64 = 14 * 24 * HOUR_MS;
+const MAX_SPAN_MS: i64 = 24 * HOUR_MS;
+
+pub(super) async fn put(
+    service: &LogsService,
+    call: &Call,
+    input: PutLogEventsInput,
+) -> Result<PutLogEventsOutput, ApiError> {
+    let name = GroupRef::named(call, &required(input.log_group_name, "logGroupName")?)?;
+    let stream_name = required(input.log_stream_name, "logStreamName")?;
+    name.authorize_stream(call, "logs:PutLogEvents", &stream_name)?;
+    let batch = check(required(input.log_events, "logEvents")?)?;
+    let mut round = 0;
+    loop {
+        round += 1;
+        let group = service.group(&name).await?;
+        let old = service.stream(&group, &stream_name).await?;
+        let now = service.store.now();
+        let times: Vec<i64> = batch.iter().map(|(time, _)| *time).collect();
+        let (accepted, rejected) = sift(&times, now.as_millis(), group.cutoff_ms(now));
+        check_span(&times[accepted.clone()])?;
+        let mut stream = old.doc.clone();
+        let mut txn = Txn::new();
+        txn.expect(&group);
+        let events = take_in(&mut stream, &batch[accepted], now.as_millis());
+        if !events.is_empty() {
+            place(&service.store, &mut stream, events, &mut txn).await.map_err(|error| match error {
+                PlacementError::Store(error) => error.into(),
+                PlacementError::Crowded => errors::service_unavailable_exception(
+                    "The batch overlaps too many others in time. Send its events in smaller batches.",
+                ),
+            })?;
+            txn.replace(&old, &stream);
+            match service.store.commit(txn).await {
+                Err(error) if retry(&error, round) => continue,
+                result => result?,
+            }
+        }
+        return Ok(PutLogEventsOutput {
+            next_sequence_token: Some(sequence_token(&stream)),
+            // Entities are not kept: this says so, and the events are stored all the same.
+            rejected_entity_info: input.entity.map(|_| RejectedEntityInfo {
+                error_type: Some(entity_rejection_error_type::UNSUPPORTED_LOG_GROUP_TYPE.into()),
+            }),
+            rejected_log_events_info: rejected,
+        });
+    }
+}
+
+/// Tokens are given out and ignored, as AWS does since 2023.
+pub(super) fn sequence_token(stream: &Stream) -> String {
+    format!("{:056}", stream.next_number)
+}
+
+/// What makes the whole batch wrong.
+fn check(events: Vec<InputLogEvent>) -> Result<Vec<(i64, String)>, ApiError> {
+    let invalid = |message: String| Err(errors::invalid_parameter_exception(message));
+    if events.is_empty() || events.len() > MAX_EVENTS {
+        return invalid(format!("A batch has between 1 and {MAX_EVENTS} log events, not {}.", events.len()));
+    }
+    let mut batch: Vec<(i64, String)> = Vec::with_capacity(events.len());
+    let mut total_bytes = 0;
+    for event in events {
+        let (time, message) = (required(event.timestamp, "timestamp")?, required(event.message, "message")?);
+        if message.is_empty() {
+            return invalid("Log event message cannot be empty.".into());
+        }
+        if message.len() > MAX_EVENT_BYTES {
+            return invalid(format!(
+                "Log event too large: {} bytes exceeds limit of {MAX_EVENT_BYTES}",
+                message.len()
+            ));
+        }
+        if batch.last().is_some_and(|(earlier, _)| *earlier > time) {
+            return invalid(
+                "Log events in a single PutLogEvents request must be in chronological order.".into(),
+            );
+        }
+        total_bytes += message.len() as i64 + OVERHEAD_BYTES;
+        batch.push((time, message));
+    }
+    if total_bytes > MAX_BATCH_BYTES {
+        return invalid(format!("Upload too large: {total_bytes} bytes exceeds limit of {MAX_BATCH_BYTES}"));
+    }
+    Ok(batch)
+}
+
+/// The events that are neither too old, expired nor too new, and what is said of the others. The times
+/// are in order, so the accepted ones are one range.
+fn sift(times: &[i64], now_ms: i64, cutoff_ms: i64) -> (Range<usize>, Option<RejectedLogEventsInfo>) {
+    let too_old = times.partition_point(|time| *time < now_ms - TOO_OLD_MS);
+    let expired = times.partition_point(|time| *time < cutoff_ms);
+    let too_new = times.partition_point(|time| *time <= now_ms + TOO_NEW_MS);
+    let start = too_old.max(expired);
+    let rejected = RejectedLogEventsInfo {
+        too_old_log_event_end_index: (too_old > 0).then_some(too_old as i64),
+        expired_log_event_end_index: (expired > too_old).then_some(expired as i64),
+        too_new_log_event_start_index: (too_new < times.len()).then_some(too_new as i64),
+    };
+    let any = rejected != RejectedLogEventsInfo::default();
+    (start..too_new.max(start), any.then_some(rejected))
+}
+
+fn check_span(times: &[i64]) -> Result<(), ApiError> {
+    match (times.first(), times.last()) {
+        (Some(first), Some(last)) if last - first > MAX_SPAN_MS => Err(errors::invalid_parameter_exception(
+            "The batch of log events in a single PutLogEvents request cannot span more than 24 hours.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gives the events their numbers and keeps the stream's account of them.
+fn take_in(stream: &mut Stream, batch: &[(i64, String)], now_ms: i64) -> Vec<LogEvent> {
+    let mut events = Vec::with_capacity(batch.len());
+    for (time_ms, message) in batch {
+        let position = Position { time_ms: *time_ms, number: stream.next_number };
+        let event = LogEvent { position, ingested_ms: now_ms, message: message.clone() };
+        stream.next_number += 1;
+        stream.stored_bytes += event.size_bytes();
+        stream.first_event_ms = Some(stream.first_event_ms.map_or(*time_ms, |first| first.min(*time_ms)));
+        stream.last_event_ms = Some(stream.last_event_ms.map_or(*time_ms, |last| last.max(*time_ms)));
+        stream.last_ingestion_ms = Some(now_ms);
+        events.push(event);
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const DAY_MS: i64 = 24 * HOUR_MS;
+
+    #[test]
+    fn the_too_old_the_expired_and_the_too_new_are_told_apart() {
+        let now = 100 * DAY_MS;
+        let times = [now - 20 * DAY_MS, now - 10 * DAY_MS, now - DAY_MS, now, now + TOO_NEW_MS + 1];
+        let (accepted, rejected) = sift(&times, now, now - 5 * DAY_MS);
+        assert_eq!(accepted, 2..4);
+        let rejected = rejected.unwrap();
+        assert_eq!(rejected.too_old_log_event_end_index, Some(1));
+        assert_eq!(rejected.expired_log_event_end_index, Some(2));
+        assert_eq!(rejected.too_new_log_event_start_index, Some(4));
+        assert_eq!(sift(&[now], now, 0), (0..1, None));
+        let (accepted, rejected) = sift(&[now - 15 * DAY_MS], now, now - 30 * DAY_MS);
+        assert!(accepted.is_empty());
+        assert_eq!(rejected.unwrap().too_old_log_event_end_index, Some(1));
+        let (accepted, _) = sift(&[now + DAY_MS], now, 0);
+        assert!(accepted.is_empty());
+    }
+}
