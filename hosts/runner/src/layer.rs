@@ -79,6 +79,27 @@ pub fn is_shown(path: &Path, state_dir: &Path) -> bool {
     shown && !emptied && !Path::new("/").join(path).starts_with(state_dir)
 }
 
+/// System folders of this host that show through.
+pub fn shown_folders() -> Vec<PathBuf> {
+    SHOWN
+        .iter()
+        .map(|name| Path::new("/").join(name))
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
+}
+
+/// Folders that are the inside's own, with their modes; parents first.
+pub fn empty_folders() -> impl Iterator<Item = (PathBuf, u32)> {
+    EMPTY.iter().map(|(folder, mode)| (Path::new("/").join(folder), *mode))
+}
+
+/// Folders of this host that would show but must not.
+pub fn hidden_folders(state_dir: &Path) -> Vec<PathBuf> {
+    let engines = HIDDEN.iter().map(|folder| Path::new("/").join(folder)).filter(|path| path.is_dir());
+    let own = is_shown(state_dir, Path::new("/nonexistent")).then(|| state_dir.to_owned());
+    engines.chain(own).collect()
+}
+
 /// Where the layer for this host is, or will be.
 pub fn path(state_dir: &Path) -> io::Result<PathBuf> {
     let mut hash = DefaultHasher::new();

@@ -167,6 +167,8 @@ pub struct InitPlan {
     pub hostname: String,
     pub env: Vec<(String, String)>,
     pub address: Option<InsideAddress>,
+    /// Address ranges that the inside may not reach.
+    pub unreachable: Vec<(std::net::Ipv4Addr, u8)>,
     pub rlimits: Vec<(u32, u64)>,
 }
 
@@ -177,8 +179,6 @@ pub struct InsideAddress {
     pub address: std::net::Ipv4Addr,
     pub prefix: u8,
     pub gateway: std::net::Ipv4Addr,
-    /// The host's own addresses, made unreachable from inside.
-    pub unreachable: Vec<std::net::Ipv4Addr>,
 }
 
 impl From<std::io::Error> for Failure {

@@ -21,7 +21,7 @@ pub struct Netlink {
 /// What a route does with its packets.
 pub enum Route {
     DefaultVia(Ipv4Addr),
-    Prohibit(Ipv4Addr),
+    Prohibit(Ipv4Addr, u8),
 }
 
 impl Netlink {
@@ -76,7 +76,7 @@ impl Netlink {
         let mut request = Request::new(libc::RTM_NEWROUTE, NLM_CREATE);
         let (prefix, kind) = match route {
             Route::DefaultVia(_) => (0, libc::RTN_UNICAST),
-            Route::Prohibit(_) => (32, libc::RTN_PROHIBIT),
+            Route::Prohibit(_, prefix) => (prefix, libc::RTN_PROHIBIT),
         };
         let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
         let family = libc::AF_INET as u8;
@@ -84,7 +84,7 @@ impl Netlink {
         request.bytes(&0u32.to_ne_bytes());
         match route {
             Route::DefaultVia(gateway) => request.attribute(libc::RTA_GATEWAY, &gateway.octets()),
-            Route::Prohibit(address) => request.attribute(libc::RTA_DST, &address.octets()),
+            Route::Prohibit(address, _) => request.attribute(libc::RTA_DST, &address.octets()),
         }
         self.ask(request)
     }

@@ -11,19 +11,29 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
-use crate::sys::{self, c_path, check, fd_path};
+use crate::sys::{self, Depth, c_path, check, fd_path};
 
 const IN_ROOT: u64 = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+
+/// Names that a read-only folder may hold to be taken apart; each is a mount.
+const EXPANDED_NAMES: usize = 512;
 
 /// The root of a sandbox while it is being made. What is created in it belongs to `owner`.
 pub struct NewRoot {
     root: OwnedFd,
     owner: u32,
+    /// Whether a read-only folder may be replaced by a writable one with the same content.
+    expandable: bool,
 }
 
 impl NewRoot {
     pub fn new(root: OwnedFd, owner: u32) -> NewRoot {
-        NewRoot { root, owner }
+        NewRoot { root, owner, expandable: false }
+    }
+
+    /// A root of read-only binds: where something must be made in one, it is taken apart ([`Self::expand`]).
+    pub fn expandable(root: OwnedFd) -> NewRoot {
+        NewRoot { root, owner: 0, expandable: true }
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -56,7 +66,12 @@ impl NewRoot {
                 None => {
                     let c_name = c_path(name)?;
                     // SAFETY: the name outlives the call.
-                    check(unsafe { libc::mkdirat(place.as_raw_fd(), c_name.as_ptr(), 0o755) }.into())?;
+                    let make =
+                        |place: &OwnedFd| unsafe { libc::mkdirat(place.as_raw_fd(), c_name.as_ptr(), 0o755) };
+                    if let Err(e) = check(make(&place).into()) {
+                        place = self.expand(at.parent().unwrap_or(Path::new("/")), e)?;
+                        check(make(&place).into())?;
+                    }
                     let made = sys::open_at(
                         place.as_fd(),
                         Path::new(name),
@@ -88,9 +103,43 @@ impl NewRoot {
         unsafe { libc::unlinkat(parent.as_raw_fd(), name.as_ptr(), 0) };
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let name = name.into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let fd = sys::open_at(parent.as_fd(), Path::new(&name), flags, mode, libc::RESOLVE_BENEATH)?;
+        let create = |parent: &OwnedFd| {
+            sys::open_at(parent.as_fd(), Path::new(&name), flags, mode, libc::RESOLVE_BENEATH)
+        };
+        let fd = match create(&parent) {
+            Err(e) => create(&self.expand(path.parent().unwrap_or(Path::new("/")), e)?)?,
+            Ok(fd) => fd,
+        };
         self.give(fd.as_fd())?;
         File::from(fd).write_all(content)
+    }
+
+    /// Replaces the read-only folder at `path` by a tmpfs into which its content is bound, after `failure` to
+    /// write to it; any other failure is returned.
+    fn expand(&self, path: &Path, failure: io::Error) -> io::Result<OwnedFd> {
+        if !self.expandable || failure.raw_os_error() != Some(libc::EROFS) {
+            return Err(failure);
+        }
+        let place = self.folder(path)?;
+        let old = sys::clone_mount(Some(place.as_fd()), Path::new(""), Depth::Recursive)?;
+        let names: Vec<_> = std::fs::read_dir(fd_path(&old))?.collect::<io::Result<_>>()?;
+        if names.len() > EXPANDED_NAMES {
+            let text = format!("{} is read-only and too full to be replaced", path.display());
+            return Err(io::Error::other(text));
+        }
+        self.tmpfs(path, "755", "16m", MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+        for entry in names {
+            let (name, kind) = (entry.file_name(), entry.file_type()?);
+            let target = path.join(&name);
+            if kind.is_symlink() {
+                self.symlink(&target, &std::fs::read_link(entry.path())?.to_string_lossy())?;
+                continue;
+            }
+            let place = if kind.is_dir() { self.folder(&target)? } else { self.file(&target)? };
+            let copy = sys::clone_mount(Some(old.as_fd()), Path::new(&name), Depth::Recursive)?;
+            sys::attach_mount(copy.as_fd(), place.as_fd())?;
+        }
+        self.folder(path)
     }
 
     pub fn symlink(&self, path: &Path, target: &str) -> io::Result<()> {

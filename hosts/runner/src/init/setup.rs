@@ -110,15 +110,16 @@ fn pivot() -> Result<(), Failure> {
 fn network(plan: &InitPlan) -> Result<(), Failure> {
     let mut netlink = Netlink::open().step(|| "open netlink".into())?;
     netlink.set_up("lo").step(|| "set up loopback".into())?;
+    for (address, prefix) in &plan.unreachable {
+        netlink
+            .add_route(Route::Prohibit(*address, *prefix))
+            .step(|| format!("close the way to {address}/{prefix}"))?;
+    }
     let Some(inside) = &plan.address else { return Ok(()) };
     let step = || format!("set up {}", inside.interface);
     netlink.add_address(&inside.interface, inside.address, inside.prefix).step(step)?;
     netlink.set_up(&inside.interface).step(step)?;
-    netlink.add_route(Route::DefaultVia(inside.gateway)).step(|| "add the default route".into())?;
-    for address in &inside.unreachable {
-        netlink.add_route(Route::Prohibit(*address)).step(|| format!("close the way to {address}"))?;
-    }
-    Ok(())
+    netlink.add_route(Route::DefaultVia(inside.gateway)).step(|| "add the default route".into())
 }
 
 /// A session keyring of its own, so that nothing of the server's is reachable. Best effort: some kernels have

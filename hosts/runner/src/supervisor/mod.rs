@@ -191,6 +191,8 @@ fn make_inside(
     view::private_mounts()?;
     let inside = clone_init(plan, cgroup)?;
     map_ids(inside.pid, slot)?;
+    // It works on the network while the root is put together.
+    let usernet = usernet.map(|prepared| prepared.connect(inside.pid)).transpose()?;
     let owner = slot.map_or(0, Slot::first_uid);
     let idmap = match plan.mode {
         Mode::Root => {
@@ -205,24 +207,29 @@ fn make_inside(
     };
     shop.furnish(&root, &mut weaknesses)?;
     let (resolvers, relayed_resolver) = network::resolvers(plan);
-    for (path, content) in shop.own_files(&resolvers) {
-        root.write(Path::new(path), content.as_bytes(), 0o644).step(|| format!("write {path}"))?;
-    }
+    shop.write_own_files(&root, &resolvers)?;
     let address = match (plan.spec.network, slot) {
         (Network::Egress, Some(slot)) => Some(network::connect(plan, slot, inside.pid)?),
         _ => None,
     };
     let report_address = address.as_ref().map(|a| a.address);
+    let unreachable = match plan.spec.network {
+        Network::Egress => network::unreachable().step(|| "list the host's addresses".into())?,
+        Network::None => Vec::new(),
+    };
     let init_plan = InitPlan {
         mode: plan.mode,
         hostname: plan.spec.hostname.clone(),
         env: plan.spec.env.clone(),
         address,
+        unreachable,
         rlimits: rlimits(plan, cgroup),
     };
     let (root, told) = start_init(&inside.channel, init_plan, root.fd())?;
     weaknesses.extend(told);
-    let usernet = usernet.map(|prepared| prepared.connect(inside.pid)).transpose()?;
+    if let Some(usernet) = &usernet {
+        usernet.await_ready()?;
+    }
     let (doors, published) = open_doors(plan, &inside.channel, relayed_resolver)?;
     let report = Report {
         mode: plan.mode,
@@ -256,12 +263,10 @@ fn clone_init(plan: &Plan, cgroup: &mut Cgroup) -> Result<Inside, Failure> {
         Err(_) if into.is_some() => sys::clone_into(namespaces, None),
         Err(e) => Err(e),
     };
-    let remedy = "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, \
-                  kernel.apparmor_restrict_unprivileged_userns=0)";
     let cloned = cloned.map_err(|e| Failure {
         step: "make namespaces".into(),
         detail: e.to_string(),
-        remedy: (plan.mode == Mode::Rootless).then(|| remedy.to_owned()),
+        remedy: (plan.mode == Mode::Rootless).then(|| mirror::REMEDY.to_owned()),
     })?;
     match cloned {
         Cloned::Child => {

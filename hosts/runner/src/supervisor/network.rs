@@ -34,9 +34,14 @@ pub fn connect(plan: &Plan, slot: &Slot, init_pid: i32) -> Result<InsideAddress,
     std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1").ok();
     netlink.add_address(&name, gateway, 30).step(step)?;
     netlink.set_up(&name).step(step)?;
-    let unreachable = own_addresses().step(|| "list the host's addresses".into())?;
-    let unreachable = unreachable.into_iter().filter(|a| *a != gateway).collect();
-    Ok(InsideAddress { interface: INSIDE.into(), address, prefix: 30, gateway, unreachable })
+    Ok(InsideAddress { interface: INSIDE.into(), address, prefix: 30, gateway })
+}
+
+/// What the inside's own routes close: the host's addresses, and link-local ones, where clouds give out
+/// credentials.
+pub fn unreachable() -> io::Result<Vec<(Ipv4Addr, u8)>> {
+    let own = own_addresses()?.into_iter().map(|address| (address, 32));
+    Ok(own.chain([(Ipv4Addr::new(169, 254, 0, 0), 16)]).collect())
 }
 
 /// The host's own addresses but loopback, and but other sandboxes' gateways (which the filter closes).

@@ -63,9 +63,11 @@ impl<'a> Workshop<'a> {
 
     /// A copy of a host mount, shown by the inside's id mapping where there is one.
     pub fn host_mount(&self, source: &Path, read_only: bool) -> io::Result<OwnedFd> {
-        let copy = sys::clone_mount(None, source, Depth::One)?;
+        // Without root, mounts below are locked to the ones above.
+        let depth = if self.idmap.is_some() { Depth::One } else { Depth::Recursive };
+        let copy = sys::clone_mount(None, source, depth)?;
         let attributes = if read_only { SAFE | libc::MOUNT_ATTR_RDONLY } else { SAFE };
-        sys::set_mount(copy.as_fd(), attributes, self.idmap.as_ref().map(AsFd::as_fd), Depth::One)?;
+        sys::set_mount(copy.as_fd(), attributes, self.idmap.as_ref().map(AsFd::as_fd), depth)?;
         Ok(copy)
     }
 
@@ -128,7 +130,19 @@ impl<'a> Workshop<'a> {
     }
 
     /// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, by name and content.
-    pub fn own_files(&self, resolvers: &[std::net::IpAddr]) -> Vec<(&'static str, String)> {
+    pub fn write_own_files(&self, root: &NewRoot, resolvers: &[std::net::IpAddr]) -> Result<(), Failure> {
+        for (path, content) in self.own_files(resolvers) {
+            let at = Path::new(path);
+            match self.plan.mode {
+                Mode::Root => root.write(at, content.as_bytes(), 0o644),
+                Mode::Rootless => super::mirror::replace_file(self, root, at, &content),
+            }
+            .step(|| format!("write {path}"))?;
+        }
+        Ok(())
+    }
+
+    fn own_files(&self, resolvers: &[std::net::IpAddr]) -> Vec<(&'static str, String)> {
         let name = &self.plan.spec.hostname;
         let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
         let mut resolv = String::new();
