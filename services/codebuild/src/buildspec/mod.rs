@@ -10,7 +10,7 @@ mod failure;
 mod phases;
 mod reports;
 
-pub use artifacts::Artifacts;
+pub use artifacts::{Artifacts, glob};
 pub use failure::OnFailure;
 pub use phases::{Phase, PhaseName};
 pub use reports::{Report, ReportFormat};

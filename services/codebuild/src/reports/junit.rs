@@ -35,15 +35,13 @@ pub fn parse(file: &str, text: &str) -> Result<(Vec<Case>, bool), ReportError> {
             Event::End(_) => parser.end(),
             Event::Text(text) => parser.text(&text),
             Event::CData(data) => parser.text(&data),
-            Event::GeneralRef(reference) => {
-                match reference.resolve_char_ref() {
-                    Ok(Some(character)) => parser.text(character.encode_utf8(&mut [0; 4])),
-                    _ => match resolve_predefined_entity(&reference) {
-                        Some(text) => parser.text(text),
-                        None => return Err(ReportError::Doctype { file: file.to_owned() }),
-                    },
-                }
-            }
+            Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+                Ok(Some(character)) => parser.text(character.encode_utf8(&mut [0; 4])),
+                _ => match resolve_predefined_entity(&reference) {
+                    Some(text) => parser.text(text),
+                    None => return Err(ReportError::Doctype { file: file.to_owned() }),
+                },
+            },
             Event::DocType(_) => return Err(ReportError::Doctype { file: file.to_owned() }),
             Event::Eof if parser.depth == 0 && parser.seen_root() => {
                 return Ok((parser.cases, parser.truncated));

@@ -1,0 +1,163 @@
+//! Report groups. <https://docs.aws.amazon.com/codebuild/latest/APIReference/API_CreateReportGroup.html>.
+
+use super::lists::{MAX_SORTED, page_of};
+use super::required;
+use crate::CodeBuildService;
+use crate::store::{CasesDoc, ReportDoc, ReportGroupDoc};
+use towpath_api::{ApiError, Arn, Call, Timestamp};
+use towpath_api_codebuild::errors::{
+    invalid_input_exception, resource_already_exists_exception, resource_not_found_exception,
+};
+use towpath_api_codebuild::*;
+use towpath_store::{Document, Order, StoreError, Txn, Versioned, key};
+
+const PAGE: i64 = 100;
+
+/// The group's name in an ARN of this account and region.
+pub(super) fn group_of(call: &Call, arn: &str) -> Result<String, ApiError> {
+    let name = Arn::parse(arn)
+        .filter(|arn| arn.service == "codebuild" && arn.account == call.account && arn.region == call.region)
+        .and_then(|arn| arn.resource_of("report-group").map(str::to_owned));
+    name.ok_or_else(|| invalid_input_exception(format!("Invalid report group ARN: {arn}")))
+}
+
+/// A new group as both the API and a build's first report make it.
+pub(crate) fn new_group(account: &str, region: &str, name: &str, now: Timestamp) -> ReportGroupDoc {
+    let arn = Arn::new("codebuild", region, account, format!("report-group/{name}")).to_string();
+    ReportGroupDoc {
+        account: account.to_owned(),
+        region: region.to_owned(),
+        name: name.to_owned(),
+        group: ReportGroup {
+            arn: Some(arn),
+            name: Some(name.to_owned()),
+            type_: Some("TEST".to_owned()),
+            export_config: Some(ReportExportConfig {
+                export_config_type: Some("NO_EXPORT".to_owned()),
+                ..ReportExportConfig::default()
+            }),
+            created: Some(now),
+            last_modified: Some(now),
+            status: Some("ACTIVE".to_owned()),
+            tags: None,
+        },
+    }
+}
+
+pub async fn create(
+    service: &CodeBuildService,
+    call: &Call,
+    input: CreateReportGroupInput,
+) -> Result<CreateReportGroupOutput, ApiError> {
+    let name = required(input.name, "name")?;
+    let arn = call.arn("codebuild", format!("report-group/{name}"));
+    call.authorize("codebuild:CreateReportGroup", &arn, &[])?;
+    let kind = input.type_.as_deref().unwrap_or("TEST");
+    if kind != "TEST" {
+        return Err(ApiError::not_implemented(format!("report groups of type {kind}")));
+    }
+    let export = input.export_config.and_then(|config| config.export_config_type);
+    if export.as_deref().is_some_and(|export| export != "NO_EXPORT") {
+        return Err(ApiError::not_implemented("exporting reports to S3"));
+    }
+    let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !good || name.len() < 2 {
+        return Err(invalid_input_exception(format!("Invalid report group name: {name}")));
+    }
+    let mut doc = new_group(&call.account, &call.region, &name, service.store.now());
+    doc.group.tags = input.tags;
+    let mut txn = Txn::new();
+    txn.create(&doc);
+    match service.store.commit(txn).await {
+        Ok(()) => Ok(CreateReportGroupOutput { report_group: Some(doc.group) }),
+        Err(StoreError::Conflict { .. }) => {
+            Err(resource_already_exists_exception(format!("Report group already exists: {arn}")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub async fn get(
+    service: &CodeBuildService,
+    call: &Call,
+    input: BatchGetReportGroupsInput,
+) -> Result<BatchGetReportGroupsOutput, ApiError> {
+    let mut groups = Vec::new();
+    let mut missing = Vec::new();
+    for arn in input.report_group_arns.unwrap_or_default() {
+        let name = group_of(call, &arn)?;
+        call.authorize("codebuild:BatchGetReportGroups", &arn, &[])?;
+        let group_key = key(&[&call.account, &call.region, &name]);
+        match service.store.get::<ReportGroupDoc>(&group_key).await? {
+            Some(doc) => groups.push(doc.into_doc().group),
+            None => missing.push(arn),
+        }
+    }
+    Ok(BatchGetReportGroupsOutput { report_groups: Some(groups), report_groups_not_found: Some(missing) })
+}
+
+pub async fn list(
+    service: &CodeBuildService,
+    call: &Call,
+    input: ListReportGroupsInput,
+) -> Result<ListReportGroupsOutput, ApiError> {
+    call.authorize("codebuild:ListReportGroups", "*", &[])?;
+    let prefix = key(&[&call.account, &call.region, ""]);
+    let page = service.store.list::<ReportGroupDoc>(&prefix, None, MAX_SORTED, Order::Ascending).await?;
+    let mut groups: Vec<_> = page.items.into_iter().map(|doc| doc.into_doc().group).collect();
+    match input.sort_by.as_deref() {
+        Some("CREATED_TIME") => groups.sort_by_key(|group| group.created),
+        Some("LAST_MODIFIED_TIME") => groups.sort_by_key(|group| group.last_modified),
+        _ => {}
+    }
+    if input.sort_order.as_deref() == Some("DESCENDING") {
+        groups.reverse();
+    }
+    let arns = groups.into_iter().filter_map(|group| group.arn).collect();
+    let limit = input.max_results.unwrap_or(PAGE).clamp(1, PAGE) as usize;
+    let (arns, next_token) = page_of(arns, input.next_token.as_deref(), limit)?;
+    Ok(ListReportGroupsOutput { report_groups: Some(arns), next_token })
+}
+
+pub async fn delete(
+    service: &CodeBuildService,
+    call: &Call,
+    input: DeleteReportGroupInput,
+) -> Result<DeleteReportGroupOutput, ApiError> {
+    let arn = required(input.arn, "arn")?;
+    let name = group_of(call, &arn)?;
+    call.authorize("codebuild:DeleteReportGroup", &arn, &[])?;
+    let Some(group) =
+        service.store.get::<ReportGroupDoc>(&key(&[&call.account, &call.region, &name])).await?
+    else {
+        return Err(resource_not_found_exception(format!("Report group cannot be found: {arn}")));
+    };
+    let prefix = key(&[&call.account, &call.region, &name, ""]);
+    let reports = service.store.list::<ReportDoc>(&prefix, None, MAX_SORTED, Order::Ascending).await?;
+    if !reports.items.is_empty() && !input.delete_reports.unwrap_or(false) {
+        return Err(invalid_input_exception(format!(
+            "Report group {arn} holds reports; delete them first, or set deleteReports"
+        )));
+    }
+    for report in &reports.items {
+        service.delete_report(report).await?;
+    }
+    let mut txn = Txn::new();
+    txn.delete(&group);
+    service.store.commit(txn).await?;
+    Ok(DeleteReportGroupOutput {})
+}
+
+impl CodeBuildService {
+    /// The report goes first: cases without a report are invisible.
+    pub(super) async fn delete_report(&self, report: &Versioned<ReportDoc>) -> Result<(), ApiError> {
+        let mut txn = Txn::new();
+        txn.delete(report);
+        for page in 0..report.case_pages {
+            if let Some(cases) = self.store.get::<CasesDoc>(&CasesDoc::key_of(&report.key(), page)).await? {
+                txn.delete(&cases);
+            }
+        }
+        Ok(self.store.commit(txn).await?)
+    }
+}

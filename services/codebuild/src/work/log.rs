@@ -1,0 +1,209 @@
+//! A build's log: into CloudWatch Logs while it runs, and into S3 at its end where the project asks.
+//!
+//! Lines go through a bounded channel to one task, which sends what has gathered at most [`GATHER_MS`] after
+//! the first of it. A slow log slows the build's output down; it never fills the memory. A log that fails
+//! for good loses lines, and says how many.
+
+use crate::store::BuildDoc;
+use crate::{CodeBuildService, view};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use towpath_api::{ApiError, Call, Timestamp};
+use towpath_api_logs::{CreateLogGroupInput, CreateLogStreamInput, InputLogEvent, PutLogEventsInput};
+
+const GATHER_MS: u64 = 150;
+/// CloudWatch Logs' own bounds on a batch, with room: each event counts 26 bytes more.
+const MAX_BATCH_BYTES: usize = 800 << 10;
+const MAX_BATCH_EVENTS: usize = 5000;
+const EVENT_OVERHEAD_BYTES: usize = 26;
+const CHANNEL_LINES: usize = 1024;
+const ATTEMPTS: u32 = 6;
+
+enum Item {
+    Line(String),
+    Close(oneshot::Sender<()>),
+}
+
+/// Where lines go. Clones write into the same log.
+#[derive(Clone)]
+pub struct Log {
+    sender: mpsc::Sender<Item>,
+    service: Arc<CodeBuildService>,
+    secrets: Arc<[String]>,
+}
+
+struct Stream {
+    group: String,
+    name: String,
+}
+
+impl Log {
+    /// Makes group and stream where they do not exist, as the service role: without the permission the build
+    /// cannot begin, as with AWS.
+    pub async fn open(
+        service: &Arc<CodeBuildService>,
+        call: &Call,
+        doc: &BuildDoc,
+        secrets: Vec<String>,
+        archive: Option<&Path>,
+    ) -> Result<Log, ApiError> {
+        let stream = view::log_stream(doc).map(|(group, name)| Stream { group, name });
+        if let Some(stream) = &stream {
+            let group =
+                CreateLogGroupInput { log_group_name: Some(stream.group.clone()), ..Default::default() };
+            exists_already(service.logs.create_log_group(call, group).await.map(drop)).or_else(|error| {
+                // Permission to write into a group that is there is enough.
+                if error.code.contains("AccessDenied") { Ok(()) } else { Err(error) }
+            })?;
+            let create = CreateLogStreamInput {
+                log_group_name: Some(stream.group.clone()),
+                log_stream_name: Some(stream.name.clone()),
+            };
+            exists_already(service.logs.create_log_stream(call, create).await.map(drop))?;
+        }
+        let archive = match archive.filter(|_| view::log_object(doc).is_some()) {
+            Some(path) => {
+                Some(GzEncoder::new(File::create(path).map_err(ApiError::internal)?, Compression::default()))
+            }
+            None => None,
+        };
+        let (sender, receiver) = mpsc::channel(CHANNEL_LINES);
+        let writer = Writer { service: service.clone(), call: call.clone(), stream, archive, lost: 0 };
+        tokio::spawn(writer.run(receiver));
+        let secrets: Vec<String> = secrets.into_iter().filter(|secret| secret.len() >= 8).collect();
+        Ok(Log { sender, service: service.clone(), secrets: secrets.into() })
+    }
+
+    /// A line of CodeBuild's own.
+    pub async fn say(&self, text: impl AsRef<str>) {
+        let now = self.service.store.now();
+        self.line(format!("[Container] {} {}", stamp(now), text.as_ref())).await;
+    }
+
+    /// A line as a command printed it.
+    pub async fn line(&self, mut line: String) {
+        for secret in self.secrets.iter() {
+            if line.contains(secret.as_str()) {
+                line = line.replace(secret.as_str(), "***");
+            }
+        }
+        // The task is gone only while the server stops.
+        let _ = self.sender.send(Item::Line(line)).await;
+    }
+
+    /// Returns when everything so far is stored.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.sender.send(Item::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
+
+fn exists_already(result: Result<(), ApiError>) -> Result<(), ApiError> {
+    match result {
+        Err(error) if error.code == "ResourceAlreadyExistsException" => Ok(()),
+        other => other,
+    }
+}
+
+/// `2026/11/20 10:11:12.123000`.
+fn stamp(time: Timestamp) -> String {
+    format!("{}000", time.format("%Y/%m/%d %H:%M:%S.%3f"))
+}
+
+struct Writer {
+    service: Arc<CodeBuildService>,
+    call: Call,
+    stream: Option<Stream>,
+    archive: Option<GzEncoder<File>>,
+    lost: usize,
+}
+
+impl Writer {
+    async fn run(mut self, mut receiver: mpsc::Receiver<Item>) {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = receiver.recv().await {
+            let mut next = Some(item);
+            let deadline = tokio::time::Instant::now() + Duration::from_millis(GATHER_MS);
+            let mut closing = None;
+            while let Some(item) = next.take() {
+                match item {
+                    Item::Line(line) => {
+                        bytes += line.len() + EVENT_OVERHEAD_BYTES;
+                        self.keep(&line);
+                        batch.push(self.event(line));
+                    }
+                    Item::Close(done) => {
+                        closing = Some(done);
+                        break;
+                    }
+                }
+                if bytes >= MAX_BATCH_BYTES || batch.len() >= MAX_BATCH_EVENTS {
+                    break;
+                }
+                next = tokio::time::timeout_at(deadline, receiver.recv()).await.ok().flatten();
+            }
+            self.send(std::mem::take(&mut batch)).await;
+            bytes = 0;
+            if let Some(done) = closing {
+                if let Some(archive) = self.archive.take()
+                    && let Err(error) = archive.finish().and_then(|file| file.sync_all())
+                {
+                    tracing::error!(%error, "cannot finish a build's log file");
+                }
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn keep(&mut self, line: &str) {
+        if let Some(archive) = &mut self.archive
+            && let Err(error) = writeln!(archive, "{line}")
+        {
+            tracing::error!(%error, "cannot write a build's log file");
+            self.archive = None;
+        }
+    }
+
+    fn event(&self, line: String) -> InputLogEvent {
+        // An event must not be empty.
+        let message = if line.is_empty() { " ".to_owned() } else { line };
+        InputLogEvent { message: Some(message), timestamp: Some(self.service.store.now().as_millis()) }
+    }
+
+    async fn send(&mut self, mut batch: Vec<InputLogEvent>) {
+        let Some(stream) = self.stream.as_ref().filter(|_| !batch.is_empty()) else { return };
+        if self.lost > 0 {
+            let text = format!("[Container] {} lines before this one could not be logged", self.lost);
+            batch.insert(0, self.event(text));
+        }
+        for attempt in 0..ATTEMPTS {
+            let input = PutLogEventsInput {
+                log_group_name: Some(stream.group.clone()),
+                log_stream_name: Some(stream.name.clone()),
+                log_events: Some(batch.clone()),
+                ..PutLogEventsInput::default()
+            };
+            match self.service.logs.put_log_events(&self.call, input).await {
+                Ok(_) => {
+                    self.lost = 0;
+                    return;
+                }
+                Err(error) if error.status < 500 || attempt + 1 == ATTEMPTS => {
+                    tracing::warn!(%error, stream = stream.name, "cannot write a build's log");
+                    break;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100 << attempt)).await,
+            }
+        }
+        self.lost += batch.len();
+    }
+}

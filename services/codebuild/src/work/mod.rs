@@ -1,0 +1,134 @@
+//! The background: one worker that runs builds, one that minds timers.
+
+mod artifacts;
+mod build;
+mod commands;
+mod environment;
+mod files;
+mod log;
+mod output;
+mod publish;
+mod report;
+mod runtimes;
+mod shell;
+pub mod source;
+mod staging;
+
+use crate::state::{Input, State};
+use crate::store::{BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer, TokenDoc};
+use crate::{AdvanceError, CodeBuildService};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use towpath_durable::{Held, Retry, Shutdown, Worker};
+use towpath_store::{Order, Txn};
+
+/// A server that dies gives its leases up with its process; this is for one that hangs.
+const LEASE_MS: i64 = 20_000;
+/// From the signal to stop to the end of a build's sandbox.
+const GRACE_MS: u64 = 15_000;
+
+pub async fn run(service: Arc<CodeBuildService>, shutdown: Shutdown) {
+    if let Err(error) = sweep(&service).await {
+        tracing::error!(%error, "cannot clean up after an earlier server");
+    }
+    let builds = Worker::new(service.store.clone(), BUILDS_QUEUE)
+        .concurrency(service.config.workers)
+        .lease_ms(LEASE_MS)
+        .grace_ms(GRACE_MS);
+    let timers = Worker::new(service.store.clone(), TIMERS_QUEUE);
+    let builder = service.clone();
+    let builds = builds.run(move |held| build::work(builder.clone(), held), shutdown.clone());
+    let timers = timers.run(move |held| timer(service.clone(), held), shutdown);
+    tokio::join!(builds, timers);
+}
+
+async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {
+    let mut txn = Txn::new();
+    match serde_json::from_value(held.payload.clone())? {
+        Timer::QueuedTimeout { build_key } => {
+            let waits = |doc: &BuildDoc| doc.progress.state == State::Queued;
+            if service.store.get::<BuildDoc>(&build_key).await?.is_some_and(|doc| waits(&doc)) {
+                let input = |doc: &mut BuildDoc| match waits(doc) {
+                    true => Input::TimedOut,
+                    // It left the queue meanwhile; this input is rejected there.
+                    false => Input::Staged,
+                };
+                match service.advance(&build_key, input, |doc, txn| cancel_build(doc, txn)).await {
+                    Ok(_) | Err(AdvanceError::Rejected(_) | AdvanceError::Gone) => {}
+                    Err(AdvanceError::Store(error)) => return Err(error.into()),
+                }
+            }
+        }
+        Timer::TokenExpires { token_key } => {
+            if let Some(token) = service.store.get::<TokenDoc>(&token_key).await? {
+                txn.delete(&token);
+            }
+        }
+    }
+    Ok(txn)
+}
+
+fn cancel_build(doc: &BuildDoc, txn: &mut Txn) {
+    use towpath_store::Document;
+    txn.cancel(BUILDS_QUEUE, &doc.key());
+}
+
+/// The folder of one attempt at a build.
+pub fn folder(service: &CodeBuildService, doc: &BuildDoc, attempt: u32) -> PathBuf {
+    builds_folder(service).join(format!("{}-{attempt}", doc.uuid()))
+}
+
+fn builds_folder(service: &CodeBuildService) -> PathBuf {
+    service.config.data_dir.join("builds")
+}
+
+/// Removes the folders of attempts that nobody goes on with.
+async fn sweep(service: &CodeBuildService) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let root = builds_folder(service);
+    tokio::fs::create_dir_all(&root).await?;
+    let mut wanted = BTreeSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = service
+            .store
+            .list::<crate::store::CountersDoc>("", after.as_deref(), 1000, Order::Ascending)
+            .await?;
+        for counters in &page.items {
+            for id in &counters.active {
+                let key = BuildDoc::key_of(&counters.account, &counters.region, id);
+                if let Some(doc) = service.store.get::<BuildDoc>(&key).await?
+                    && let State::Publishing { attempt } = doc.progress.state
+                {
+                    wanted.insert(folder(service, &doc, attempt));
+                }
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut entries = tokio::fs::read_dir(&root).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        if !wanted.contains(&entry.path()) {
+            remove_folder(&entry.path()).await;
+        }
+    }
+    Ok(())
+}
+
+/// A build may leave folders that its own user cannot enter; root can, anyone else opens them first.
+pub async fn remove_folder(path: &Path) {
+    let path = path.to_owned();
+    let removed = tokio::task::spawn_blocking(move || {
+        if std::fs::remove_dir_all(&path).is_ok() || !path.exists() {
+            return Ok(());
+        }
+        files::open_up(&path);
+        std::fs::remove_dir_all(&path).map_err(|error| (path, error))
+    });
+    if let Ok(Err((path, error))) = removed.await {
+        tracing::warn!(path = %path.display(), %error, "cannot remove a build's folder");
+    }
+}
