@@ -1,6 +1,6 @@
 //! Every operation refuses a user without policies, and changes nothing.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

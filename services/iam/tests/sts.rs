@@ -91,6 +91,9 @@ async fn who_takes_a_deleted_users_name_is_not_trusted() {
     world.role("r", &trust_aws("arn:aws:iam::000000000000:user/alice")).await.unwrap();
     let delete = towpath_api_iam::DeleteUserInput { user_name: Some("alice".into()) };
     world.iam.delete_user(&root, delete).await.unwrap();
+    let shown = towpath_api_iam::GetRoleInput { role_name: Some("r".into()) };
+    let shown = world.iam.get_role(&root, shown).await.unwrap().role.unwrap();
+    assert!(shown.assume_role_policy_document.unwrap().contains("%22AIDA"));
     world.user("alice").await;
     let key = world.key("alice").await;
     let denied = world.iam.assume_role(&world.as_key(&key).await, ask("r")).await;

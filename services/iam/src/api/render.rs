@@ -61,28 +61,29 @@ pub fn group(account: &str, group: &GroupDoc) -> Group {
     }
 }
 
-pub fn listed_role(account: &str, role: &RoleDoc) -> Role {
+/// `trust` is the trust policy as it is to be shown.
+pub fn listed_role(account: &str, role: &RoleDoc, trust: &str) -> Role {
     Role {
         path: Some(role.path.clone()),
         role_name: Some(role.name.clone()),
         role_id: Some(role.id.clone()),
         arn: Some(role.arn(account)),
         create_date: Some(role.created_at),
-        assume_role_policy_document: Some(url_encode(&role.trust)),
+        assume_role_policy_document: Some(url_encode(trust)),
         description: role.description.clone(),
         max_session_duration: Some(role.max_session_seconds),
         ..Role::default()
     }
 }
 
-pub fn role(account: &str, role: &RoleDoc, last_use: Option<LastUseDoc>) -> Role {
+pub fn role(account: &str, role: &RoleDoc, trust: &str, last_use: Option<LastUseDoc>) -> Role {
     let last_used =
         last_use.map(|last| RoleLastUsed { last_used_date: Some(last.at), region: Some(last.region) });
     Role {
         tags: some_tags(&role.tags),
         permissions_boundary: boundary(role.boundary.as_deref()),
         role_last_used: Some(last_used.unwrap_or_default()),
-        ..listed_role(account, role)
+        ..listed_role(account, role, trust)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::page::Paging;
 use super::{render, required, tag};
-use crate::documents::{EntityKind, Held, IdDoc, RoleDoc, Usage, UserDoc, entity_arn};
+use crate::documents::{Entity, EntityKind, Held, IdDoc, RoleDoc, Usage, UserDoc, entity_arn};
 use crate::limits;
 use crate::problem::Problem;
 use crate::service::IdentityService;
@@ -42,6 +42,31 @@ impl IdentityService {
             ids.insert(arn.clone(), id.ok_or_else(|| invalid("AWS", arn))?);
         }
         Ok(ids)
+    }
+}
+
+impl IdentityService {
+    /// The trust policy as it holds now: a user or role that was renamed appears under its new ARN, one
+    /// that was deleted as its unique id, which nobody else will ever have.
+    async fn shown_trust(&self, role: &RoleDoc) -> Result<String, Problem> {
+        let mut document = role.trust.clone();
+        for (arn, id) in &role.trusted_ids {
+            let user = self.by_id::<UserDoc>(id).await?.map(|user| user.arn(self.account()));
+            let current = match user {
+                Some(arn) => Some(arn),
+                None => self.by_id::<RoleDoc>(id).await?.map(|role| role.arn(self.account())),
+            };
+            let current = current.as_ref().unwrap_or(id);
+            if current != arn {
+                document = document.replace(&format!("\"{arn}\""), &format!("\"{current}\""));
+            }
+        }
+        Ok(document)
+    }
+
+    async fn rendered_role(&self, role: &RoleDoc) -> Result<Role, Problem> {
+        let last_use = self.last_use(&role.id).await?;
+        Ok(render::role(self.account(), role, &self.shown_trust(role).await?, last_use))
     }
 }
 
@@ -90,8 +115,8 @@ pub async fn create(
         service.use_policy(&mut txn, arn, Usage::Boundary, EntityKind::Role, &role.id).await?;
     }
     writer.commit(txn).await?;
-    let rendered = Role { role_last_used: None, ..render::role(service.account(), &role, None) };
-    Ok(CreateRoleOutput { role: Some(rendered) })
+    let rendered = render::role(service.account(), &role, &role.trust, None);
+    Ok(CreateRoleOutput { role: Some(Role { role_last_used: None, ..rendered }) })
 }
 
 pub async fn get(
@@ -101,8 +126,7 @@ pub async fn get(
 ) -> Result<GetRoleOutput, ApiError> {
     let name = required(input.role_name, "roleName")?;
     let role = service.authorized::<RoleDoc>(call, "iam:GetRole", &name, Context::default()).await?;
-    let last_use = service.last_use(&role.id).await?;
-    Ok(GetRoleOutput { role: Some(render::role(service.account(), &role, last_use)) })
+    Ok(GetRoleOutput { role: Some(service.rendered_role(&role).await?) })
 }
 
 pub async fn list(
@@ -113,11 +137,11 @@ pub async fn list(
     call.authorize("iam:ListRoles", &entity_arn(service.account(), EntityKind::Role, "/", ""), &[])?;
     let paging = Paging::new(input.marker, input.max_items)?;
     let (roles, marker) = service.list_entities::<RoleDoc>(&paging, input.path_prefix.as_deref()).await?;
-    Ok(ListRolesOutput {
-        roles: Some(roles.iter().map(|role| render::listed_role(service.account(), role)).collect()),
-        is_truncated: Some(marker.is_some()),
-        marker,
-    })
+    let mut rendered = Vec::with_capacity(roles.len());
+    for role in &roles {
+        rendered.push(render::listed_role(service.account(), role, &service.shown_trust(role).await?));
+    }
+    Ok(ListRolesOutput { roles: Some(rendered), is_truncated: Some(marker.is_some()), marker })
 }
 
 /// Changes what `change` changes, under the role's lock.
@@ -164,7 +188,7 @@ pub async fn describe(
         role.description = Some(description);
     })
     .await?;
-    Ok(UpdateRoleDescriptionOutput { role: Some(render::role(service.account(), &role, None)) })
+    Ok(UpdateRoleDescriptionOutput { role: Some(service.rendered_role(&role).await?) })
 }
 
 pub async fn update_trust(
