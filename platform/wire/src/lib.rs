@@ -10,6 +10,7 @@
 //! is comes from its static [`towpath_api::model::Service`]. A crash loses the requests in flight, and
 //! nothing that was acknowledged.
 
+pub mod client;
 pub mod protocol;
 pub mod route;
 pub mod server;

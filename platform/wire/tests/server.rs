@@ -206,6 +206,11 @@ fn the_query_protocol() {
         ..Ask::new("iam")
     };
     assert!(url.send(&running).text().contains("<UserName>q</UserName>"));
+    let version = Ask::form("iam", "Action=GetUser&Version=2009-01-01").send(&running);
+    assert_eq!(
+        version.error(),
+        ("InvalidAction".into(), "Could not find operation GetUser for version 2009-01-01".into())
+    );
     let exists = Ask::form("iam", "Action=CreateUser&UserName=x").send(&running);
     assert_eq!((exists.status, exists.code()), (409, "EntityAlreadyExists".into()));
     let invalid = Ask::form("iam", "Action=CreateUser&UserName=a%20b").send(&running);
@@ -446,6 +451,26 @@ fn shutdown_lets_requests_end() {
     running.join();
     assert!(TcpStream::connect(running.address).is_err());
     assert_eq!(idle.read(&mut [0; 8]).unwrap_or(0), 0, "idle connections are closed");
+}
+
+#[test]
+fn a_client_that_hangs_up_does_not_stop_an_operation() {
+    let ended = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = ended.clone();
+    let slow = Fake::new(&towpath_api_codepipeline::MODEL, move |_, _, _| {
+        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(map(vec![]))
+    });
+    let mut running = start(|builder| builder.service(slow.clone()));
+    let mut stream = TcpStream::connect(running.address).unwrap();
+    stream.write_all(&get("slow").bytes(running.address)).unwrap();
+    while slow.count() == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(stream);
+    running.stop();
+    running.join();
+    assert_eq!(ended.load(std::sync::atomic::Ordering::SeqCst), 1, "shutdown waits for it too");
 }
 
 #[test]

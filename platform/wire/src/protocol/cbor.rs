@@ -367,7 +367,7 @@ impl Writer {
                 self.head(BYTES, bytes.len() as u64);
                 self.out.extend_from_slice(bytes);
             }
-            (Kind::Boolean, Node::Bool(value)) => self.out.push(SIMPLE << 5 | 20 + u8::from(*value)),
+            (Kind::Boolean, Node::Bool(value)) => self.out.push(SIMPLE << 5 | (20 + u8::from(*value))),
             (Kind::Integer { .. } | Kind::Long { .. }, Node::Int(value)) => self.integer(*value),
             (Kind::Float | Kind::Double, Node::Int(value)) => self.float(*value as f64),
             (Kind::Float | Kind::Double, Node::Float(value)) => self.float(*value),

@@ -2,7 +2,6 @@
 
 use super::{Context, Encoded, cbor, json, xml};
 use http::HeaderValue;
-use std::borrow::Cow;
 use towpath_api::model::{Kind, Protocol, Service, Shape};
 use towpath_api::{ApiError, Fault, Node};
 
@@ -32,8 +31,8 @@ fn modelled(service: Option<&'static Service>, error: &ApiError) -> Option<&'sta
     matches!(shape.kind, Kind::Structure { error: Some(_), .. }).then_some(shape)
 }
 
-fn renamed<'e>(names: &'static [(&str, &'static str)], code: &'e Cow<'static, str>) -> &'e str {
-    names.iter().find(|(name, _)| name == code).map_or(code.as_ref(), |(_, other)| other)
+fn renamed<'e>(names: &'static [(&str, &'static str)], code: &'e str) -> &'e str {
+    names.iter().find(|(name, _)| *name == code).map_or(code, |(_, other)| other)
 }
 
 /// The name of the member that holds the message: `message`, or `Message`.
@@ -89,14 +88,22 @@ fn json_error(context: &Context, error: &ApiError, shape: Option<&'static Shape>
     }
     body.push(b'}');
     let rest = context.protocol == Protocol::RestJson1;
-    // awsJson services answer a denial with 400.
-    let status = if error.status == 403 && !rest { 400 } else { error.status };
+    let status = if rest { error.status } else { rpc_status(error, shape) };
     let mut encoded = Encoded::new(status, Some(json::content_type(context.protocol)), body);
     if rest && let Ok(value) = HeaderValue::from_str(name) {
         encoded.headers.insert("x-amzn-errortype", value);
     }
     query_compatible(context, error, &mut encoded);
     encoded
+}
+
+/// awsJson services answer a denial with 400, unless they model another status for it.
+fn rpc_status(error: &ApiError, shape: Option<&'static Shape>) -> u16 {
+    match (error.status, shape.map(|shape| &shape.kind)) {
+        (403, Some(Kind::Structure { error: Some(modelled), .. })) => modelled.status,
+        (403, _) => 400,
+        (status, _) => status,
+    }
 }
 
 /// Services that once spoke the query protocol give its codes beside.
@@ -130,7 +137,7 @@ fn cbor_error(context: &Context, error: &ApiError, shape: Option<&'static Shape>
             }
         }
     }
-    let mut encoded = Encoded::new(error.status, Some("application/cbor"), writer.finish());
+    let mut encoded = Encoded::new(rpc_status(error, shape), Some("application/cbor"), writer.finish());
     encoded.headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
     query_compatible(context, error, &mut encoded);
     encoded

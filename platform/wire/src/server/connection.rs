@@ -1,7 +1,7 @@
 //! Sockets: accepting, keeping alive, draining.
 
 use super::handler::{Peer, Request};
-use super::{HEAD_TIMEOUT, Server};
+use super::{HEAD_TIMEOUT, MAX_OPERATIONS, Server};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -51,7 +51,12 @@ pub(super) async fn serve(
     drop(listener);
     let _ = stop.send(true);
     drop(alive);
-    if tokio::time::timeout(server.drain, gone.recv()).await.is_err() {
+    let ended = async {
+        gone.recv().await;
+        // What clients that hung up have left at work.
+        let _ = server.operations.acquire_many(MAX_OPERATIONS).await;
+    };
+    if tokio::time::timeout(server.drain, ended).await.is_err() {
         tracing::warn!("some requests did not end within the drain time");
     }
     Ok(())

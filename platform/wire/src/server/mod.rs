@@ -12,6 +12,7 @@ use handler::{Handler, Peer, Request, RequestId, Response};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use towpath_api::{ApiError, Call, Dispatch, Node};
 
 /// What became of one RPC request; for audit. Called after the answer is made and before it is sent.
@@ -40,6 +41,10 @@ pub const DEFAULT_BODY_LIMIT_BYTES: usize = 10 << 20;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_CONNECTIONS: usize = 1024;
+/// Operations at work at one time, those of clients that hung up among them.
+const MAX_OPERATIONS: u32 = 1024;
+const REQUEST_ID: &str = "x-amzn-requestid";
+const S3_REQUEST_ID: &str = "x-amz-request-id";
 
 /// Says what the server serves; see [`Server::builder`].
 pub struct Builder {
@@ -120,6 +125,7 @@ impl Builder {
             observer: self.observer,
             max_connections: self.max_connections,
             drain: self.drain,
+            operations: Arc::new(Semaphore::new(MAX_OPERATIONS as usize)),
         }
     }
 }
@@ -136,6 +142,8 @@ pub struct Server {
     observer: Option<Observer>,
     max_connections: usize,
     drain: Duration,
+    /// One permit for each operation at work.
+    operations: Arc<Semaphore>,
 }
 
 impl Server {
@@ -190,7 +198,8 @@ impl Server {
                 r#"{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}"#,
             ),
         };
-        stamp(&mut response, &request_id);
+        let header = if matches!(route, Route::S3) { S3_REQUEST_ID } else { REQUEST_ID };
+        stamp(&mut response, header, &request_id);
         response
     }
 
@@ -200,14 +209,15 @@ impl Server {
 }
 
 /// Gives an answer its request id, unless its maker gave it one.
-fn stamp(response: &mut Response, request_id: &str) {
+fn stamp(response: &mut Response, header: &'static str, request_id: &str) {
     let headers = response.headers_mut();
-    if !headers.contains_key("x-amzn-requestid")
-        && !headers.contains_key("x-amz-request-id")
+    if !headers.contains_key(REQUEST_ID)
+        && !headers.contains_key(S3_REQUEST_ID)
         && let Ok(value) = http::HeaderValue::from_str(request_id)
     {
-        headers.insert("x-amzn-requestid", value);
+        headers.insert(header, value);
     }
+    // hyper adds the one that there must be.
     headers.remove(http::header::DATE);
 }
 

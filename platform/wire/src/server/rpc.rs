@@ -79,7 +79,7 @@ pub(super) async fn answer(
         });
     }
     let mut response = response(encoded);
-    stamp(&mut response, &request_id);
+    stamp(&mut response, super::REQUEST_ID, &request_id);
     response
 }
 
@@ -194,7 +194,11 @@ impl Work {
                         "The request must contain the parameter Action.",
                     ));
                 };
+                let model = self.server.router.model(service);
                 self.operation_name = Some(name.clone());
+                if let Some(version) = form.value("Version").filter(|version| *version != model.api_version) {
+                    return Err(unknown_operation(&name, version));
+                }
                 (self.server.router.action(service, &name), Some(form))
             }
             other => (other, None),
@@ -206,10 +210,10 @@ impl Work {
             }
             Target::UnknownService { name, .. } => Err(ApiError::not_implemented(name)),
             Target::UnknownOperation { service, name } | Target::Action { service, action: Some(name) } => {
-                Err(unknown_operation(self.server.router.model(service), &name))
+                Err(unknown_operation(&name, self.server.router.model(service).api_version))
             }
             Target::Action { service, action: None } => {
-                Err(unknown_operation(self.server.router.model(service), ""))
+                Err(unknown_operation("", self.server.router.model(service).api_version))
             }
         }
     }
@@ -239,7 +243,11 @@ impl Work {
         input: Node,
     ) -> Result<Node, ApiError> {
         let handler = self.server.router.service(service).clone();
-        let task = tokio::spawn(async move { handler.dispatch(&call, name, input).await });
+        let permit = self.server.operations.clone().acquire_owned().await.map_err(ApiError::internal)?;
+        let task = tokio::spawn(async move {
+            let _permit = permit;
+            handler.dispatch(&call, name, input).await
+        });
         match task.await {
             Ok(outcome) => outcome,
             Err(error) if error.is_panic() => {
@@ -251,8 +259,8 @@ impl Work {
     }
 }
 
-fn unknown_operation(model: &Service, name: &str) -> ApiError {
-    let message = format!("Could not find operation {name} for version {}", model.api_version);
+fn unknown_operation(name: &str, version: &str) -> ApiError {
+    let message = format!("Could not find operation {name} for version {version}");
     ApiError::client("UnknownOperationException", message)
 }
 
