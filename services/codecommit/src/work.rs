@@ -4,7 +4,7 @@
 //! Crash: every step may be repeated; nothing here is needed for an acknowledged change to hold.
 
 use crate::error::Error;
-use crate::git::repository;
+use crate::git::{GitError, repository};
 use crate::reconcile::{Scope, blocking};
 use crate::service::CodeCommitService;
 use crate::store::{self, Repository};
@@ -18,6 +18,8 @@ use towpath_store::{MAX_LIST, Order, Versioned};
 /// A git of the last server may still finish when this one starts; so the second look comes soon.
 const SECOND_LOOK: Duration = Duration::from_secs(15);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(600);
+/// No push takes that long.
+const OLD_QUARANTINE: Duration = Duration::from_secs(24 * 3600);
 /// Packs in a repository before they are put together.
 const MANY_PACKS: usize = 30;
 /// Loose objects, estimated from one of 256 folders.
@@ -109,6 +111,8 @@ impl CodeCommitService {
             })
         };
         let needed = blocking(move || {
+            repository::remove_quarantines(&counted, OLD_QUARANTINE)
+                .map_err(GitError::io("looking for quarantines"))?;
             let packs = count(counted.join("objects/pack"), ".pack");
             let loose = count(counted.join("objects/17"), "");
             Ok::<_, Error>(packs > MANY_PACKS || loose > MANY_LOOSE_IN_FOLDER)

@@ -3,8 +3,9 @@
 //! Purpose: one place that decides what git may see. Its environment is built from nothing, its only
 //! configuration besides the repository's own is a file that the server writes, and no hook can run.
 //! Every child leads a process group of its own; whoever loses interest ends the group.
-//! Invariants: at most [`Limits::processes`] children at once; a child that ends early gets SIGTERM
-//! first, because git removes its lock files and quarantine on that signal and not on SIGKILL.
+//! Invariants: at most [`Limits::processes`] children at once; a child that is no longer wanted first
+//! sees its pipes close, then gets SIGTERM, then SIGKILL: git removes its quarantine when it ends by
+//! itself, its lock files on SIGTERM, and nothing on SIGKILL.
 //! Crash: children see their pipes close and end; lock files left behind are removed at the next start.
 //!
 //! Sources: <https://git-scm.com/docs/git-config>, <https://git-scm.com/docs/git#_environment_variables>.
@@ -21,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Seconds between SIGTERM and SIGKILL for a child that is no longer wanted.
-const GRACE: Duration = Duration::from_secs(5);
+/// Between closing a child's pipes, SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
 /// What is kept of a child's error output.
 const MAX_STDERR_BYTES: usize = 64 * 1024;
 
@@ -224,18 +225,19 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let (Some(group), Some(mut child)) = (self.group.take(), self.child.take()) else { return };
-        // The pipes close first, so that a child that waits for input ends by itself.
         drop((child.stdin.take(), child.stdout.take()));
-        end_group(group, Signal::SIGTERM);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return end_group(group, Signal::SIGKILL);
         };
         runtime.spawn(async move {
-            if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-                end_group(group, Signal::SIGKILL);
-                if let Err(error) = child.wait().await {
-                    tracing::warn!(%error, "a git process could not be reaped");
+            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+                if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
+                    return;
                 }
+                end_group(group, signal);
+            }
+            if let Err(error) = child.wait().await {
+                tracing::warn!(%error, "a git process could not be reaped");
             }
         });
     }

@@ -4,6 +4,7 @@
 
 use super::pktline::{self, Packet};
 use bytes::BytesMut;
+use std::collections::BTreeSet;
 
 /// References in one push: <https://docs.aws.amazon.com/codecommit/latest/userguide/limits.html>.
 pub const MAX_COMMANDS: usize = 4000;
@@ -114,6 +115,7 @@ pub enum BadPush {
 #[derive(Debug, Default)]
 pub struct Reader {
     push: Push,
+    names: BTreeSet<String>,
     read_bytes: usize,
 }
 
@@ -166,11 +168,7 @@ impl Reader {
         let (Some(old), Some(new), Some(name)) = (words.next(), words.next(), words.next()) else {
             return Err(BadPush::Malformed);
         };
-        if !is_id(old)
-            || !is_id(new)
-            || name.is_empty()
-            || self.push.commands.iter().any(|seen| seen.name == name)
-        {
+        if !is_id(old) || !is_id(new) || name.is_empty() || !self.names.insert(name.to_owned()) {
             return Err(BadPush::Malformed);
         }
         if self.push.commands.len() >= MAX_COMMANDS {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// References that one repository may have when they are read at once.
 const MAX_REFERENCES: usize = 1_000_000;
@@ -142,17 +143,27 @@ pub fn remove_stale_locks(repository: &Path) -> Result<usize, GitError> {
                 }
             }
         }
-        for entry in fs::read_dir(repository.join("objects"))? {
-            let entry = entry?;
-            // A quarantine of a push that never finished.
-            if entry.file_name().to_string_lossy().starts_with("tmp_objdir-") {
-                fs::remove_dir_all(entry.path())?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        Ok(removed + remove_quarantines(repository, Duration::ZERO)?)
     };
     sweep().map_err(GitError::io(format!("looking for stale locks in {}", repository.display())))
+}
+
+/// Removes what pushes that never finished left in quarantine, when it is older than `age`.
+pub fn remove_quarantines(repository: &Path, age: Duration) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(repository.join("objects"))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !name.starts_with("tmp_objdir-") && !name.starts_with("incoming-") {
+            continue;
+        }
+        if entry.metadata()?.modified()?.elapsed().unwrap_or_default() >= age {
+            fs::remove_dir_all(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 /// The references on the disk, or those of them that are named: full name to object id. Symbolic

@@ -159,17 +159,16 @@ impl Pushing {
         first.unsplit(rest);
         let feeding = feed(&mut request, stdin, first.freeze());
         let listening = listen(stdout, self.asked.side_band(), writer);
-        // A client that goes away while it sends fails the first; dropping the process then ends it.
-        let feeding = async { feeding.await.map_err(BoxError::from) };
-        let listening = async { listening.await.map_err(BoxError::from) };
-        let ((), report) = tokio::try_join!(feeding, listening)?;
+        // A client that goes away while it sends ends git's input; git then cleans up and ends by itself.
+        let (fed, report) = tokio::join!(feeding, listening);
         let (status, stderr) = running.finish().await?;
         drop(running);
-        let report = Report::decode(&report);
+        let report = Report::decode(&report?);
         if !status.success() || !stderr.is_empty() {
             tracing::warn!(%status, stderr, repository = self.repository.id, "git receive-pack complained");
         }
         let report = self.record(report).await?;
+        fed?;
         Ok(self.answer(writer, report).await)
     }
 
