@@ -225,11 +225,11 @@ fn make_inside(
         unreachable,
         rlimits: rlimits(plan, cgroup),
     };
-    let (root, told) = start_init(&inside.channel, init_plan, root.fd())?;
-    weaknesses.extend(told);
     if let Some(usernet) = &usernet {
         usernet.await_ready()?;
     }
+    let (root, told) = start_init(&inside.channel, init_plan, root.fd())?;
+    weaknesses.extend(told);
     let (doors, published) = open_doors(plan, &inside.channel, relayed_resolver)?;
     let report = Report {
         mode: plan.mode,

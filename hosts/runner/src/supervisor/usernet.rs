@@ -5,9 +5,10 @@
 //! waits for init's process id, runs the tool, and ends it when the supervisor's end of their pipe closes, by
 //! a drop or by death.
 
-use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,17 +19,20 @@ use crate::spec::{Mode, Network};
 use crate::sys;
 
 const FOLDERS: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+const TUN: &str = "/dev/net/tun";
+/// Of what the tool says when it fails.
+const SAID_BYTES: u64 = 4_000;
 const READY: Duration = Duration::from_secs(10);
 
 /// A helper that waits for a network namespace.
 pub struct Prepared {
-    pipe: PipeWriter,
+    pipe: UnixStream,
     tool: PathBuf,
 }
 
 /// The helper with its tool; the sandbox's network is gone when this is dropped.
 pub struct Helper {
-    _pipe: PipeWriter,
+    pipe: UnixStream,
     init_pid: i32,
     tool: PathBuf,
 }
@@ -45,12 +49,17 @@ pub fn prepare(plan: &Plan) -> Result<Option<Prepared>, Failure> {
         detail: "neither pasta nor slirp4netns is installed, and the server is not root".into(),
         remedy: Some("install one of them (`apt-get install passt` or `apt-get install slirp4netns`)".into()),
     })?;
-    let (reader, pipe) = io::pipe().step(|| "make the network helper's pipe".into())?;
+    let (theirs, pipe) = UnixStream::pair().step(|| "make the network helper's pipe".into())?;
+    File::options().read(true).write(true).open(TUN).map_err(|e| Failure {
+        step: "connect the network".into(),
+        detail: format!("{} needs {TUN}: {e}", tool.display()),
+        remedy: Some(format!("load the tun module and let this user open it (`chmod 0666 {TUN}`)")),
+    })?;
     // SAFETY: the supervisor has one thread, so the child may use everything it inherits.
     match sys::check(unsafe { libc::fork() }.into()).step(|| "fork the network helper".into())? {
         0 => {
             drop(pipe);
-            help(reader, &tool)
+            help(theirs, &tool)
         }
         _ => Ok(Some(Prepared { pipe, tool })),
     }
@@ -59,13 +68,16 @@ pub fn prepare(plan: &Plan) -> Result<Option<Prepared>, Failure> {
 impl Prepared {
     /// Starts to connect init's network namespace.
     pub fn connect(mut self, init_pid: i32) -> Result<Helper, Failure> {
-        self.pipe.write_all(&init_pid.to_ne_bytes()).step(|| "start the network helper".into())?;
-        Ok(Helper { _pipe: self.pipe, init_pid, tool: self.tool })
+        let step = || "start the network helper".into();
+        self.pipe.write_all(&init_pid.to_ne_bytes()).step(step)?;
+        self.pipe.set_nonblocking(true).step(step)?;
+        Ok(Helper { pipe: self.pipe, init_pid, tool: self.tool })
     }
 }
 
 impl Helper {
-    /// Waits until the inside has a way out.
+    /// Waits until the inside has a way out. Before init is told to go on: once it has hidden itself, no tool can
+    /// open its namespaces.
     pub fn await_ready(&self) -> Result<(), Failure> {
         let (deadline, routes) = (Instant::now() + READY, format!("/proc/{}/net/route", self.init_pid));
         loop {
@@ -76,8 +88,11 @@ impl Helper {
             if table.lines().skip(1).any(|l| is_default(l) && !prohibited(l)) {
                 return Ok(());
             }
-            if Instant::now() > deadline {
-                let detail = format!("{} made no default route in {READY:?}", self.tool.display());
+            let mut said = String::new();
+            let over = Instant::now() > deadline;
+            let gone = (&self.pipe).take(SAID_BYTES).read_to_string(&mut said).is_ok();
+            if over || gone {
+                let detail = format!("{} made no default route: {}", self.tool.display(), said.trim());
                 return Err(Failure { step: "connect the network".into(), detail, remedy: None });
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -86,19 +101,38 @@ impl Helper {
 }
 
 /// The helper's whole life; a child of the supervisor, outside its namespaces.
-fn help(mut pipe: PipeReader, tool: &Path) -> ! {
+fn help(mut pipe: UnixStream, tool: &Path) -> ! {
     sys::close_from(3, &[pipe.as_raw_fd()]);
     let mut pid = [0; 4];
-    if pipe.read_exact(&mut pid).is_ok()
-        && let Ok(mut child) = run_tool(tool, i32::from_ne_bytes(pid))
-    {
-        // Returns when the supervisor has gone or dropped its end.
-        pipe.read(&mut [0; 1]).ok();
-        child.kill().ok();
-        child.wait().ok();
+    if pipe.read_exact(&mut pid).is_ok() {
+        match run_tool(tool, i32::from_ne_bytes(pid)) {
+            Ok(child) => attend(pipe, child),
+            Err(e) => drop(pipe.write_all(e.to_string().as_bytes())),
+        }
     }
     // SAFETY: ends this process without running the supervisor's exit handlers.
     unsafe { libc::_exit(0) }
+}
+
+/// Until the supervisor has gone or dropped its end, or the tool has ended: then tells why.
+fn attend(mut pipe: UnixStream, mut tool: Child) {
+    pipe.set_read_timeout(Some(Duration::from_millis(100))).ok();
+    loop {
+        if tool.try_wait().is_ok_and(|ended| ended.is_some()) {
+            let mut said = String::new();
+            if let Some(stderr) = tool.stderr.take() {
+                stderr.take(SAID_BYTES).read_to_string(&mut said).ok();
+            }
+            pipe.write_all(said.as_bytes()).ok();
+            return;
+        }
+        match pipe.read(&mut [0; 1]) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            _ => break,
+        }
+    }
+    tool.kill().ok();
+    tool.wait().ok();
 }
 
 fn run_tool(tool: &Path, init_pid: i32) -> io::Result<Child> {
@@ -112,6 +146,6 @@ fn run_tool(tool: &Path, init_pid: i32) -> io::Result<Child> {
         command.args(["--configure", "--disable-host-loopback", "--disable-dns"]);
         command.args(["--userns-path", &user, "--netns-type", "path", &network, "tap0"]);
     }
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.process_group(0).spawn()
 }
