@@ -3,15 +3,11 @@
 
 mod support;
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use support::*;
-use towpath_api::model::*;
 use towpath_api::{ApiError, Node};
-use towpath_wire::server::handler::answer;
-use towpath_wire::{Request, Response};
 
 /// GetPipeline gives its name back; `panic`, `broken` and `missing` do what they say.
 fn pipelines() -> Arc<Fake> {
@@ -279,59 +275,9 @@ fn wrong_inputs_never_reach_the_handler() {
     assert_eq!(pipelines.count(), 0);
 }
 
-/// A service with a compressible operation.
-static METRICS: Service = Service {
-    name: "metrics",
-    signing_name: "monitoring",
-    endpoint_prefix: "monitoring",
-    service_id: "Metrics",
-    api_version: "2026-01-01",
-    target_prefix: Some("Metrics"),
-    xml_namespace: None,
-    protocols: &[Protocol::AwsJson10],
-    query_compatible: true,
-    operations: &[Operation {
-        name: "Put",
-        http_method: "POST",
-        http_uri: "/",
-        http_status: 200,
-        input: Some(0),
-        output: Some(0),
-        result_wrapper: None,
-        errors: &[],
-        request_compression: &["gzip"],
-    }],
-    refused: &[],
-    shapes: &[
-        Shape {
-            name: "Metric",
-            kind: Kind::Structure {
-                members: &[Member {
-                    name: "Name",
-                    shape: 1,
-                    required: true,
-                    location: Location::Body,
-                    location_name: None,
-                    flattened: false,
-                    xml_attribute: false,
-                    idempotency_token: false,
-                    time_format: None,
-                }],
-                payload: None,
-                error: None,
-                union: false,
-            },
-        },
-        Shape {
-            name: "Name",
-            kind: Kind::String { min: None, max: None, pattern: None, values: &[], sensitive: false },
-        },
-    ],
-};
-
 #[test]
 fn gzip_where_the_model_has_it() {
-    let metrics = Fake::new(&METRICS, |_, _, input| Ok(input));
+    let metrics = Fake::new(&models::METRICS, |_, _, input| Ok(input));
     let running = start(|builder| builder.service(metrics).body_limit("metrics", 10_000));
     let zip = |text: &str| {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -353,124 +299,6 @@ fn gzip_where_the_model_has_it() {
     assert_eq!(bomb.status, 413);
     let invalid = ask(zip("{}"));
     assert_eq!(invalid.header("x-amzn-query-error"), "ValidationError;Sender");
-}
-
-fn echo_handler(
-    name: &'static str,
-) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> {
-    move |request: Request| {
-        Box::pin(async move {
-            use http_body_util::BodyExt;
-            let path = request.uri().path().to_owned();
-            if path.ends_with("/panic") {
-                panic!("within a mounted handler");
-            }
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            answer(http::StatusCode::OK, "text/plain", format!("{name} {path} {}", body.len()))
-        })
-    }
-}
-
-#[test]
-fn mounts_and_s3() {
-    let running = start(|builder| {
-        builder
-            .service(pipelines())
-            .fallback_s3(echo_handler("s3"))
-            .mount("/_towpath/", echo_handler("towpath"))
-            .mount("/v1/repos/", echo_handler("git"))
-    });
-    let ask = |method, path: &str, service| Ask { method, path: path.into(), ..Ask::new(service) };
-    let text = |ask: Ask| ask.send(&running).text().to_owned();
-    assert_eq!(text(ask("GET", "/_towpath/health", "x").unsigned()), "towpath /_towpath/health 0");
-    assert_eq!(
-        text(ask("POST", "/v1/repos/r/git-upload-pack", "x").unsigned().body("abc")),
-        "git /v1/repos/r/git-upload-pack 3"
-    );
-    assert_eq!(text(ask("PUT", "/bucket/key", "s3").body("abcd")), "s3 /bucket/key 4");
-    // A key of a virtual-host bucket may look like our own paths.
-    assert_eq!(text(ask("GET", "/v1/repos/x", "s3")), "s3 /v1/repos/x 0");
-    let v2 = "/v1/repos/x?AWSAccessKeyId=a&Signature=b&Expires=1";
-    assert_eq!(text(ask("GET", v2, "x").unsigned()), "s3 /v1/repos/x 0");
-    assert_eq!(text(ask("GET", "/bucket/key", "x").unsigned()), "s3 /bucket/key 0");
-    // A bucket may be called as a protocol's path is.
-    assert_eq!(text(ask("GET", "/service/x/operation/y", "s3")), "s3 /service/x/operation/y 0");
-    assert!(text(ask("GET", "/", "x").unsigned()).contains("Towpath"));
-    assert_eq!(text(ask("GET", "/", "s3")), "s3 / 0");
-    let panicked = ask("GET", "/_towpath/panic", "x").unsigned().send(&running);
-    assert_eq!(panicked.status, 500);
-    assert_eq!(panicked.header("x-amzn-requestid").len(), 36);
-    let head = ask("HEAD", "/bucket/key", "s3").send(&running);
-    assert_eq!((head.status, head.body.len()), (200, 0));
-}
-
-#[test]
-fn one_connection_carries_many_requests() {
-    let running = start(|builder| builder.service(pipelines()));
-    let mut stream = BufReader::new(TcpStream::connect(running.address).unwrap());
-    for name in ["a", "b", "missing", "c"] {
-        stream.get_mut().write_all(&get(name).bytes(running.address)).unwrap();
-        let answer = Answer::read(&mut stream, false);
-        assert!(answer.text().contains(if name == "missing" { "NotFound" } else { name }));
-    }
-}
-
-#[test]
-fn a_client_may_wait_for_100_continue() {
-    let running = start(|builder| builder.service(pipelines()));
-    let ask = |ask: Ask| {
-        let bytes = ask.header("expect", "100-continue").bytes(running.address);
-        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-        let mut stream = BufReader::new(TcpStream::connect(running.address).unwrap());
-        stream.get_mut().write_all(&bytes[..head]).unwrap();
-        (Answer::read(&mut stream, false), stream, bytes[head..].to_vec())
-    };
-    let (first, mut stream, body) = ask(get("p1"));
-    assert_eq!(first.status, 100);
-    stream.get_mut().write_all(&body).unwrap();
-    assert_eq!(Answer::read(&mut stream, false).status, 200);
-
-    // A stranger is refused without being asked for the body.
-    let (first, ..) = ask(get("p1").unsigned());
-    assert_eq!(first.status, 400);
-}
-
-#[test]
-fn shutdown_lets_requests_end() {
-    let pipelines = pipelines();
-    let mut running = start(|builder| builder.service(pipelines.clone()));
-    let mut idle = TcpStream::connect(running.address).unwrap();
-    let mut busy = BufReader::new(TcpStream::connect(running.address).unwrap());
-    busy.get_mut().write_all(&get("slow").bytes(running.address)).unwrap();
-    while pipelines.count() == 0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    running.stop();
-    let answer = Answer::read(&mut busy, false);
-    assert_eq!(answer.status, 200);
-    running.join();
-    assert!(TcpStream::connect(running.address).is_err());
-    assert_eq!(idle.read(&mut [0; 8]).unwrap_or(0), 0, "idle connections are closed");
-}
-
-#[test]
-fn a_client_that_hangs_up_does_not_stop_an_operation() {
-    let ended = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = ended.clone();
-    let slow = Fake::new(&towpath_api_codepipeline::MODEL, move |_, _, _| {
-        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Ok(map(vec![]))
-    });
-    let mut running = start(|builder| builder.service(slow.clone()));
-    let mut stream = TcpStream::connect(running.address).unwrap();
-    stream.write_all(&get("slow").bytes(running.address)).unwrap();
-    while slow.count() == 0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    drop(stream);
-    running.stop();
-    running.join();
-    assert_eq!(ended.load(std::sync::atomic::Ordering::SeqCst), 1, "shutdown waits for it too");
 }
 
 #[test]
@@ -506,11 +334,24 @@ fn every_call_is_observed() {
 }
 
 #[test]
-fn more_clients_than_slots_wait_their_turn() {
-    let running = start(|builder| builder.service(pipelines()).max_connections(2));
-    std::thread::scope(|scope| {
-        let running = &running;
-        let clients: Vec<_> = (0..8).map(|_| scope.spawn(move || get("p1").send(running).status)).collect();
-        assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
-    });
+fn rest_json_with_an_encoded_path() {
+    let functions = Fake::new(&models::FUNCTIONS, |_, _, input| Ok(input));
+    let running = start(|builder| builder.service(functions));
+    let ask = |path: &str, body: &str| {
+        Ask { method: "PUT", path: path.into(), ..Ask::new("functions") }
+            .header("x-revision", "r1")
+            .body(body)
+            .send(&running)
+    };
+    let answer = ask("/functions/arn%3Aaws%3Aa/code?Qualifier=q%201", r#"{"Note":"n"}"#);
+    assert_eq!((answer.status, answer.text()), (201, r#"{"Note":"n"}"#));
+    assert_eq!(answer.header("x-revision"), "r1");
+    let long = ask(&format!("/functions/{}/code", "a".repeat(61)), "");
+    assert_eq!(long.header("x-amzn-errortype"), "ValidationException");
+    assert!(long.error().1.contains("at 'arn'"));
+    let unknown = ask("/functions/a/nope", "");
+    assert_eq!((unknown.status, unknown.code()), (400, "UnknownOperationException".into()));
+    assert!(unknown.error().1.contains("PUT /functions/a/nope"));
+    let wrong = Ask { key: Some((KEY, "wrong", None)), ..Ask::new("functions") }.send(&running);
+    assert_eq!((wrong.status, wrong.code()), (403, "InvalidSignatureException".into()));
 }

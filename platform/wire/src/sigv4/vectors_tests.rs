@@ -35,77 +35,87 @@ fn check(parts: &Parts, body: &[u8]) -> Result<Verified, SignatureError> {
     verify(parts, parse(parts)?, SECRET, PathStyle::Normalized, &sha256_hex(body))
 }
 
+type Vector = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+    &'static [u8],
+);
+
+const PLAIN: &str = "host;x-amz-date";
+const VANILLA: &str = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
+const UNRESERVED: &str = "/?-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz=\
+    -._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Method, path, headers, signed headers, signature, body.
+const VECTORS: &[Vector] = &[
+    ("GET", "/", &[], PLAIN, VANILLA, b""),
+    ("GET", "/example1/example2/../..", &[], PLAIN, VANILLA, b""),
+    (
+        "GET",
+        "//example//",
+        &[],
+        PLAIN,
+        "9a624bd73a37c9a373b5312afbebe7a714a789de108f0bdfe846570885f57e84",
+        b"",
+    ),
+    (
+        "GET",
+        "/?Param2=value2&Param1=value1",
+        &[],
+        PLAIN,
+        "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        b"",
+    ),
+    (
+        "GET",
+        "/?Param1=value2&Param1=value1",
+        &[],
+        PLAIN,
+        "5772eed61e12b33fae39ee5e7012498b51d56abc0abb7c60486157bd471c4694",
+        b"",
+    ),
+    ("GET", UNRESERVED, &[], PLAIN, "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197", b""),
+    ("GET", "/ሴ", &[], PLAIN, "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85", b""),
+    (
+        "GET",
+        "/",
+        &[("My-Header1", " value1"), ("My-Header2", " \"a   b   c\"")],
+        "host;my-header1;my-header2;x-amz-date",
+        "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
+        b"",
+    ),
+    (
+        "GET",
+        "/",
+        &[("My-Header1", "value2"), ("My-Header1", "value2"), ("My-Header1", "value1")],
+        "host;my-header1;x-amz-date",
+        "c9d5ea9f3f72853aea855b47ea873832890dbdd183b4468f858259531a5138ea",
+        b"",
+    ),
+    (
+        "POST",
+        "/",
+        &[("X-Amz-Security-Token", TOKEN)],
+        "host;x-amz-date;x-amz-security-token",
+        "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
+        b"",
+    ),
+    (
+        "POST",
+        "/",
+        &[("Content-Type", "application/x-www-form-urlencoded")],
+        "content-type;host;x-amz-date",
+        "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
+        b"Param1=value1",
+    ),
+];
+
 #[test]
 fn the_test_suite() {
-    let plain = "host;x-amz-date";
-    let vanilla = "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31";
-    let unreserved = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let query = format!("/?{unreserved}={unreserved}");
-    let form = "application/x-www-form-urlencoded";
-    #[allow(clippy::type_complexity)]
-    let vectors: &[(&str, &str, &[(&str, &str)], &str, &str, &[u8])] = &[
-        ("GET", "/", &[], plain, vanilla, b""),
-        ("GET", "/example1/example2/../..", &[], plain, vanilla, b""),
-        (
-            "GET",
-            "//example//",
-            &[],
-            plain,
-            "9a624bd73a37c9a373b5312afbebe7a714a789de108f0bdfe846570885f57e84",
-            b"",
-        ),
-        (
-            "GET",
-            "/?Param2=value2&Param1=value1",
-            &[],
-            plain,
-            "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
-            b"",
-        ),
-        (
-            "GET",
-            "/?Param1=value2&Param1=value1",
-            &[],
-            plain,
-            "5772eed61e12b33fae39ee5e7012498b51d56abc0abb7c60486157bd471c4694",
-            b"",
-        ),
-        ("GET", &query, &[], plain, "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197", b""),
-        ("GET", "/ሴ", &[], plain, "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85", b""),
-        (
-            "GET",
-            "/",
-            &[("My-Header1", " value1"), ("My-Header2", " \"a   b   c\"")],
-            "host;my-header1;my-header2;x-amz-date",
-            "acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736",
-            b"",
-        ),
-        (
-            "GET",
-            "/",
-            &[("My-Header1", "value2"), ("My-Header1", "value2"), ("My-Header1", "value1")],
-            "host;my-header1;x-amz-date",
-            "c9d5ea9f3f72853aea855b47ea873832890dbdd183b4468f858259531a5138ea",
-            b"",
-        ),
-        (
-            "POST",
-            "/",
-            &[("X-Amz-Security-Token", TOKEN)],
-            "host;x-amz-date;x-amz-security-token",
-            "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead",
-            b"",
-        ),
-        (
-            "POST",
-            "/",
-            &[("Content-Type", form)],
-            "content-type;host;x-amz-date",
-            "ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a",
-            b"Param1=value1",
-        ),
-    ];
-    for (method, uri, headers, signed, signature, body) in vectors {
+    for (method, uri, headers, signed, signature, body) in VECTORS {
         let parts = suite(method, uri, headers, signed, signature);
         if let Err(error) = check(&parts, body) {
             panic!("{method} {uri}: {error}");

@@ -1,6 +1,8 @@
 //! A server on a real socket with a fixed identity, and a client that sends exactly what it is told.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod models;
+
 use http::{HeaderMap, Method, Uri};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
