@@ -49,6 +49,12 @@ fn iam(operation: &str, input: Node) -> Result<Node, ApiError> {
 fn codepipeline(operation: &str, input: Node) -> Result<Node, ApiError> {
     match operation {
         "CreatePipeline" => Ok(map(vec![("pipeline", text(&input, "pipeline"))])),
+        "GetPipelineState" => Ok(map(vec![
+            ("pipelineName", text(&input, "name")),
+            ("pipelineVersion", Node::Int(7)),
+            ("stageStates", Node::List(vec![])),
+            ("created", Node::Time(Timestamp::from_millis(1_700_000_000_123))),
+        ])),
         "GetPipeline" => {
             Err(towpath_api_codepipeline::errors::pipeline_not_found_exception("no such pipeline"))
         }

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -15,8 +16,8 @@ ENDPOINT = sys.argv[1]
 CONFIG = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
 
 
-def client(service, key="AKIDALICE", secret="alices-secret", token=None, region="us-east-1"):
-    return boto3.client(
+def client(service, key="AKIDALICE", secret="alices-secret", token=None, region="us-east-1", session=None):
+    return (session or boto3).client(
         service,
         endpoint_url=ENDPOINT,
         region_name=region,
@@ -67,8 +68,24 @@ def query():
     expect("SignatureDoesNotMatch", 403, client("sts", secret="wrong").get_caller_identity)
 
 
-def json():
-    codepipeline = client("codepipeline")
+def over_cbor():
+    """A session whose CodePipeline speaks CBOR: botocore has the codec, and prefers JSON."""
+    session = botocore.session.get_session()
+    loader = session.get_component("data_loader")
+    load = loader.load_service_model
+
+    def patched(service_name, type_name, *arguments, **named):
+        model = load(service_name, type_name, *arguments, **named)
+        if service_name == "codepipeline" and type_name == "service-2":
+            model["metadata"]["protocols"] = ["smithy-rpc-v2-cbor"]
+            model["metadata"]["protocol"] = "smithy-rpc-v2-cbor"
+        return model
+
+    loader.load_service_model = patched
+    return boto3.Session(botocore_session=session)
+
+
+def pipelines(codepipeline):
     pipeline = {
         "name": "p",
         "roleArn": "arn:aws:iam::000000000000:role/r",
@@ -90,6 +107,9 @@ def json():
     }
     echoed = codepipeline.create_pipeline(pipeline=pipeline)["pipeline"]
     assert echoed == pipeline, echoed
+    state = codepipeline.get_pipeline_state(name="p")
+    assert state["created"].timestamp() == 1700000000.123, state
+    assert state["pipelineVersion"] == 7 and state["stageStates"] == [], state
     response = expect(
         "ValidationException",
         400,
@@ -100,6 +120,9 @@ def json():
     assert "at 'pipeline.name'" in message and "at 'pipeline.stages.1.member.name'" in message, message
     expect("PipelineNotFoundException", 400, codepipeline.get_pipeline, name="missing")
     expect("NotImplemented", 501, codepipeline.list_webhooks)
+
+
+def json():
     expect("UnrecognizedClientException", 400, client("codepipeline", key="AKIDNOBODY").get_pipeline, name="p")
     expect("InvalidSignatureException", 400, client("codepipeline", secret="wrong").get_pipeline, name="p")
     expect("InvalidSignatureException", 400, client("codepipeline", region="eu-west-1").get_pipeline, name="p")
@@ -124,6 +147,10 @@ def unknown():
 
 
 query()
+pipelines(client("codepipeline"))
+cbor = client("codepipeline", session=over_cbor())
+assert cbor.meta.service_model.resolved_protocol == "smithy-rpc-v2-cbor"
+pipelines(cbor)
 json()
 unknown()
 print("ok")
