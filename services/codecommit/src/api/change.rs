@@ -84,7 +84,7 @@ async fn parent(
     };
     let given = given.ok_or_else(|| Error::ParentRequired(branch.to_owned()))?;
     let id = parse_id(given).ok_or_else(|| Error::InvalidParentId(shown(given)))?;
-    if id.to_string() == tip {
+    if Some(id) == parse_id(&tip) {
         return Ok(Some(tip));
     }
     let known = service.read(repository, move |objects| Ok(objects.commit(id)?)).await?;

@@ -27,6 +27,8 @@ pub(super) enum BodyError {
     Silent,
     #[error("the body is no valid gzip stream: {0}")]
     Gzip(std::io::Error),
+    #[error("the body has more than {0} bytes")]
+    TooLarge(u64),
 }
 
 impl From<BodyError> for Refusal {
@@ -34,6 +36,7 @@ impl From<BodyError> for Refusal {
         let status = match error {
             BodyError::Silent => StatusCode::REQUEST_TIMEOUT,
             BodyError::Gone(_) | BodyError::Gzip(_) => StatusCode::BAD_REQUEST,
+            BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         };
         Refusal::new(status, error.to_string())
     }
@@ -46,6 +49,9 @@ pub(super) struct BodyReader<B> {
     /// Compressed bytes that still have to go through the decoder.
     packed: Bytes,
     ended: bool,
+    /// Unpacked bytes that may still come.
+    room_bytes: u64,
+    limit_bytes: u64,
 }
 
 impl<B> BodyReader<B>
@@ -53,7 +59,7 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    pub fn new(body: B, headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub fn new(body: B, headers: &HeaderMap, limit_bytes: u64) -> Result<Self, Refusal> {
         let gzip = match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
             None | Some(b"identity") => None,
             Some(b"gzip" | b"x-gzip") => Some(GzDecoder::new(Vec::new())),
@@ -62,11 +68,26 @@ where
                 return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
             }
         };
-        Ok(BodyReader { body, gzip, packed: Bytes::new(), ended: false })
+        Ok(BodyReader {
+            body,
+            gzip,
+            packed: Bytes::new(),
+            ended: false,
+            room_bytes: limit_bytes,
+            limit_bytes,
+        })
     }
 
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let piece = self.piece().await?;
+        let size_bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        let room = self.room_bytes.checked_sub(size_bytes);
+        self.room_bytes = room.ok_or(BodyError::TooLarge(self.limit_bytes))?;
+        Ok(piece)
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             if let Some(piece) = self.unpack()? {
                 return Ok(Some(piece));
@@ -152,7 +173,7 @@ mod tests {
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
         }
-        let Ok(mut reader) = BodyReader::new(Full::new(Bytes::from(content)), &headers) else {
+        let Ok(mut reader) = BodyReader::new(Full::new(Bytes::from(content)), &headers, 6 << 20) else {
             panic!("the encoding is known")
         };
         let mut all = Vec::new();
@@ -174,6 +195,9 @@ mod tests {
             read(packed[..packed.len() / 2].to_vec(), Some("gzip")).await,
             Err(BodyError::Gzip(_))
         ));
+        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        bomb.write_all(&vec![0u8; 7 << 20]).unwrap();
+        assert!(matches!(read(bomb.finish().unwrap(), Some("gzip")).await, Err(BodyError::TooLarge(_))));
         assert!(matches!(read(b"nonsense".to_vec(), Some("gzip")).await, Err(BodyError::Gzip(_))));
     }
 
@@ -181,6 +205,6 @@ mod tests {
     fn other_encodings_are_refused() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
-        assert!(BodyReader::new(Full::new(Bytes::new()), &headers).is_err());
+        assert!(BodyReader::new(Full::new(Bytes::new()), &headers, 1).is_err());
     }
 }

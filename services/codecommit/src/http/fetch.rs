@@ -2,7 +2,7 @@
 //!
 //! The git process is ended when the client goes away, and when it takes longer than it may.
 
-use super::body::{self, BodyReader, BodyWriter};
+use super::body::{self, BodyError, BodyReader, BodyWriter};
 use super::{BoxError, GitResponse, Refusal, Service, git_response};
 use crate::git::process::Running;
 use crate::git::{GitError, pktline};
@@ -19,7 +19,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 /// What is read from git at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// What a client may ask for in one request: every id that it has and wants.
-const MAX_REQUEST_BYTES: usize = 256 << 20;
+pub(super) const MAX_REQUEST_BYTES: u64 = 256 << 20;
 /// The whole of one fetch.
 const MAX_FETCH: Duration = Duration::from_secs(4 * 3600);
 
@@ -94,18 +94,13 @@ impl CodeCommitService {
 }
 
 /// The request into git. Git may stop reading early: that is no failure.
-async fn feed<B>(mut request: BodyReader<B>, stdin: Option<ChildStdin>) -> Result<(), BoxError>
+async fn feed<B>(mut request: BodyReader<B>, stdin: Option<ChildStdin>) -> Result<(), BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
     let mut stdin = stdin;
-    let mut sent_bytes = 0usize;
     while let Some(piece) = request.next().await? {
-        sent_bytes += piece.len();
-        if sent_bytes > MAX_REQUEST_BYTES {
-            return Err(format!("a fetch request has at most {MAX_REQUEST_BYTES} bytes").into());
-        }
         if let Some(open) = &mut stdin
             && open.write_all(&piece).await.is_err()
         {

@@ -181,7 +181,11 @@ impl CodeCommitService {
             (Step::Advertise, service) => self.advertise(&repository, service, protocol.as_deref()).await,
             (Step::Exchange, service) => {
                 expect_content_type(&head, service)?;
-                let body = BodyReader::new(body, &head.headers)?;
+                let limit_bytes = match service {
+                    Service::UploadPack => fetch::MAX_REQUEST_BYTES,
+                    Service::ReceivePack => self.git.limits.push_bytes,
+                };
+                let body = BodyReader::new(body, &head.headers, limit_bytes)?;
                 match service {
                     Service::UploadPack => self.fetch(&repository, protocol.as_deref(), body).await,
                     Service::ReceivePack => self.push(call, repository, body).await,

@@ -149,7 +149,8 @@ impl Pushing {
             // The client sends its whole pack before it reads an answer.
             while request.next().await?.is_some() {}
             let report = Report { unpack: "ok".into(), outcomes: Vec::new() };
-            return Ok(self.answer(writer, Some(report)).await);
+            self.answer(writer, Some(report)).await;
+            return Ok(());
         }
         let path = self.service.disk.path(&self.repository.id);
         let mut running = self.service.git.start(self.service.receive_command(&self.call, &path)).await?;
@@ -169,7 +170,8 @@ impl Pushing {
         }
         let report = self.record(report).await?;
         fed?;
-        Ok(self.answer(writer, report).await)
+        self.answer(writer, report).await;
+        Ok(())
     }
 
     /// Records what moved. Where that fails, no reference is reported as moved.

@@ -1,6 +1,6 @@
 //! Refs and events are one truth, whenever the server dies.
 
-use crate::support::{Tree, World, run_git};
+use crate::support::{Tree, World, open, run_git, serve, url};
 use serde_json::json;
 
 /// Moves a reference behind the server's back, as a git process does that outlives a killed server.
@@ -147,4 +147,80 @@ async fn wait_until(condition: impl Fn() -> bool) {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("it did not come to that");
+}
+
+const FOLDER: &str = "TOWPATH_TEST_SERVER_FOLDER";
+const ADDRESS: &str = "TOWPATH_TEST_SERVER_ADDRESS";
+
+/// A server in a process of its own, for the test below to kill.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by the test below"]
+async fn serve_until_killed() {
+    let (Ok(folder), Ok(address)) = (std::env::var(FOLDER), std::env::var(ADDRESS)) else { return };
+    let (service, _store) = open(std::path::Path::new(&folder), &address).await;
+    let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
+    serve(listener, service).await;
+}
+
+async fn start_to_kill(folder: &std::path::Path, address: &str) -> tokio::process::Child {
+    let child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::serve_until_killed", "--ignored", "--nocapture"])
+        .env(FOLDER, folder)
+        .env(ADDRESS, address)
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    for _ in 0..1000 {
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return child;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the server does not start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_the_middle_of_pushes_loses_no_acknowledged_push_and_no_event() {
+    let world = World::new().await;
+    let id = world.repository("demo").await;
+    let tree = world.work_tree("a", "demo").await;
+    let folder = world.stop().await;
+    let mut acknowledged = Vec::new();
+    for round in 0..6u64 {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let mut server = start_to_kill(folder.path(), &address).await;
+        let push_url = url(&address, "ann", "demo");
+        let killing = tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(90 + 70 * round)).await;
+            server.start_kill().unwrap();
+            server.wait().await.unwrap();
+        });
+        for n in 0.. {
+            let commit = tree.commit("file", format!("{round} {n}")).await;
+            match tree.try_git(&["push", "-q", &push_url, "main"]).await {
+                Ok(_) => acknowledged.push(commit),
+                Err(_) => break,
+            }
+        }
+        killing.await.unwrap();
+    }
+    let world = World::at(folder).await;
+    tree.git(&["push", "-q", &world.url("ann", "demo"), "main"]).await;
+    let mut tip = String::new();
+    let mut told = Vec::new();
+    for event in world.events().await {
+        let text = |member: &str| event.detail[member].as_str().unwrap_or_default().to_owned();
+        assert_eq!(text("oldCommitId"), tip, "each event goes on where the last one ended");
+        tip = text("commitId");
+        told.push(tip.clone());
+    }
+    let disk = towpath_codecommit::git::repository::references(&world.bare(&id), None).unwrap();
+    assert_eq!(disk["refs/heads/main"], tip);
+    for commit in &acknowledged {
+        assert!(told.contains(commit), "an acknowledged push has its event");
+    }
+    assert!(!acknowledged.is_empty());
 }

@@ -33,7 +33,7 @@ async fn a_revision_is_found_with_its_message_and_author() {
     {
         let found = world.service.commit(&ann, "demo", &revision).await.unwrap();
         assert_eq!(found.commit_id, second, "{revision:?}");
-        assert_eq!(found.parents, [first.clone()]);
+        assert_eq!(found.parents, std::slice::from_ref(&first));
         assert_eq!(found.message, "Change deep/other\n");
         assert_eq!((found.author.name.as_str(), found.author.email.as_str()), ("Ann", "ann@example.com"));
         assert_eq!(found.clone_url_http, format!("http://{}/v1/repos/demo", world.address));

@@ -137,26 +137,26 @@ impl World {
         World::at(tempfile::tempdir().unwrap()).await
     }
 
-    async fn at(folder: tempfile::TempDir) -> World {
-        let store = Store::open(Options::new(folder.path().join("store"))).await.unwrap();
+    pub async fn at(folder: tempfile::TempDir) -> World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let data = folder.path().join("codecommit");
-        std::fs::create_dir_all(&data).unwrap();
-        let config = Config::new(data, format!("http://{address}"), REGION);
-        let service = CodeCommitService::open(config, store.clone(), Arc::new(People)).await.unwrap();
+        let (service, store) = open(folder.path(), &address).await;
         let serving = tokio::spawn(serve(listener, service.clone()));
         World { folder, service, store, address, serving }
     }
 
-    /// Stops the server and starts another on the same folder.
-    pub async fn restart(self) -> World {
+    /// Stops the server and leaves its folder.
+    pub async fn stop(self) -> tempfile::TempDir {
         let World { folder, service, store, serving, .. } = self;
         serving.abort();
         drop(service);
         store.close().await;
-        drop(store);
-        World::at(folder).await
+        folder
+    }
+
+    /// Stops the server and starts another on the same folder.
+    pub async fn restart(self) -> World {
+        World::at(self.stop().await).await
     }
 
     /// Calls an operation the way the wire layer does.
@@ -194,8 +194,7 @@ impl World {
     }
 
     pub fn url(&self, name: &str, repository: &str) -> String {
-        let password = PASSWORD.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
-        format!("http://{name}-at-{ACCOUNT}:{password}@{}/v1/repos/{repository}", self.address)
+        url(&self.address, name, repository)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -229,7 +228,16 @@ impl World {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, service: Arc<CodeCommitService>) {
+pub async fn open(folder: &Path, address: &str) -> (Arc<CodeCommitService>, Store) {
+    let store = Store::open(Options::new(folder.join("store"))).await.unwrap();
+    let data = folder.join("codecommit");
+    std::fs::create_dir_all(&data).unwrap();
+    let config = Config::new(data, format!("http://{address}"), REGION);
+    let service = CodeCommitService::open(config, store.clone(), Arc::new(People)).await.unwrap();
+    (service, store)
+}
+
+pub async fn serve(listener: tokio::net::TcpListener, service: Arc<CodeCommitService>) {
     loop {
         let (stream, peer) = listener.accept().await.unwrap();
         let service = service.clone();
@@ -245,6 +253,11 @@ async fn serve(listener: tokio::net::TcpListener, service: Arc<CodeCommitService
             drop(served);
         });
     }
+}
+
+pub fn url(address: &str, name: &str, repository: &str) -> String {
+    let password = PASSWORD.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
+    format!("http://{name}-at-{ACCOUNT}:{password}@{address}/v1/repos/{repository}")
 }
 
 /// A user's work tree.
