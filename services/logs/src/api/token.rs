@@ -16,7 +16,7 @@ pub(super) fn encode(text: &str) -> String {
 
 pub(super) fn decode(token: &str) -> Result<String, ApiError> {
     let digits = token.as_bytes();
-    if digits.len() % 2 != 0 || digits.len() > 16_384 {
+    if !digits.len().is_multiple_of(2) || digits.len() > 16_384 {
         return Err(invalid());
     }
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
