@@ -96,7 +96,9 @@ fn log(error: &ApiError, request_id: &str, work: &Work) {
     let operation = work.operation_name.as_deref().unwrap_or("-");
     let service = work.model().map(|model| model.name).unwrap_or("-");
     if error.status < 500 || error.status == 501 {
-        tracing::debug!(request_id, service, operation, code = %error.code, message = %error.message, "refused");
+        // The text of a wrong signature repeats the request's headers, a session token among them.
+        let message = work.call.as_ref().map_or("", |_| error.message.as_str());
+        tracing::debug!(request_id, service, operation, code = %error.code, message, "refused");
         return;
     }
     let mut causes = String::new();
