@@ -16,7 +16,7 @@ pub enum WorkError {
     #[error("the plan of deployment {0} is not there")]
     NoPlan(String),
     #[error("{what}: {error}")]
-    Elsewhere { what: &'static str, error: ApiError },
+    Elsewhere { what: &'static str, error: Box<ApiError> },
     #[error("cannot use the folder for temporary files: {0}")]
     Scratch(#[from] std::io::Error),
     #[error("a task ended early: {0}")]

@@ -33,6 +33,7 @@ pub mod work;
 use crate::command::pkcs7::Signer;
 use crate::state::host::Limits;
 use crate::work::hub::Hub;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -58,6 +59,21 @@ pub struct Config {
     pub max_inspected_bytes: u64,
     /// Where a bundle is unpacked for that; the system's folder for temporary files where it is `None`.
     pub scratch: Option<PathBuf>,
+    /// Reads an AppSpec file as the agents will, so that a deployment with a broken one touches no host.
+    pub appspec_check: Option<AppSpecCheck>,
+}
+
+/// Says what is wrong with the text of an AppSpec file. The parser is the agent's; whoever wires the
+/// services together hands it over.
+#[derive(Clone)]
+pub struct AppSpecCheck(pub Arc<CheckAppSpec>);
+
+pub type CheckAppSpec = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
+impl fmt::Debug for AppSpecCheck {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("AppSpecCheck")
+    }
 }
 
 impl Default for Config {
@@ -67,8 +83,9 @@ impl Default for Config {
             redelivery_ms: 5_000,
             agent_timeout_ms: 5 * 60_000,
             event_timeout_ms: 3_600_000 + 5 * 60_000,
-            max_inspected_bytes: 256 << 20,
+            max_inspected_bytes: 64 << 20,
             scratch: None,
+            appspec_check: None,
         }
     }
 }

@@ -33,7 +33,7 @@ pub async fn create_application(
             )));
         }
     }
-    let tags = tags_of(input.tags, |m| errors::invalid_tags_to_add_exception(m))?;
+    let tags = tags_of(input.tags, errors::invalid_tags_to_add_exception)?;
     let all = service.store.list::<Application>("", None, MAX_APPLICATIONS, Order::Ascending).await?;
     if all.items.len() >= MAX_APPLICATIONS {
         return Err(errors::application_limit_exceeded_exception(format!(

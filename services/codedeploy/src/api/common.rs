@@ -51,8 +51,8 @@ pub fn application_name(name: Option<String>) -> Result<String, ApiError> {
     name_of(
         name,
         "Application",
-        |m| errors::application_name_required_exception(m),
-        |m| errors::invalid_application_name_exception(m),
+        errors::application_name_required_exception,
+        errors::invalid_application_name_exception,
     )
 }
 
@@ -60,8 +60,8 @@ pub fn group_name(name: Option<String>) -> Result<String, ApiError> {
     name_of(
         name,
         "Deployment group",
-        |m| errors::deployment_group_name_required_exception(m),
-        |m| errors::invalid_deployment_group_name_exception(m),
+        errors::deployment_group_name_required_exception,
+        errors::invalid_deployment_group_name_exception,
     )
 }
 
@@ -69,8 +69,8 @@ pub fn config_name(name: Option<String>) -> Result<String, ApiError> {
     name_of(
         name,
         "Deployment configuration",
-        |m| errors::deployment_config_name_required_exception(m),
-        |m| errors::invalid_deployment_config_name_exception(m),
+        errors::deployment_config_name_required_exception,
+        errors::invalid_deployment_config_name_exception,
     )
 }
 
@@ -78,8 +78,8 @@ pub fn instance_name(name: Option<String>) -> Result<String, ApiError> {
     let name = name_of(
         name,
         "Instance",
-        |m| errors::instance_name_required_exception(m),
-        |m| errors::invalid_instance_name_exception(m),
+        errors::instance_name_required_exception,
+        errors::invalid_instance_name_exception,
     )?;
     if name.starts_with("i-") {
         return Err(errors::invalid_instance_name_exception(format!(

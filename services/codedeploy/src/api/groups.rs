@@ -9,7 +9,7 @@ use super::refusals::{self, GroupOptions};
 use super::render;
 use crate::CodeDeployService;
 use crate::state::deployment::Event;
-use crate::store::{Group, GroupName, Selection};
+use crate::store::{Deployment, Group, GroupName, Selection};
 use towpath_api::{ApiError, Call, id};
 use towpath_api_codedeploy::*;
 use towpath_store::{Order, StoreError, Txn, Versioned, key};
@@ -124,7 +124,7 @@ pub async fn create_deployment_group(
     let config = config_name(input.deployment_config_name.or(Some(DEFAULT_CONFIG.into())))?;
     let selection = selection_of(input.on_premises_instance_tag_filters, input.on_premises_tag_set)?;
     let strategy = outdated_strategy(input.outdated_instances_strategy)?;
-    let tags = tags_of(input.tags, |m| errors::invalid_tags_to_add_exception(m))?;
+    let tags = tags_of(input.tags, errors::invalid_tags_to_add_exception)?;
     let application = service.application(&application).await?;
     service.config_named(&config).await?;
     if service.groups_of(&application.id).await?.len() >= MAX_GROUPS {
@@ -178,7 +178,24 @@ pub async fn get_deployment_group(
     call.authorize("codedeploy:GetDeploymentGroup", &group_arn(call, &application, &name), &[])?;
     let application = service.application(&application).await?;
     let group = service.group(&application.id, &name).await?;
-    Ok(GetDeploymentGroupOutput { deployment_group_info: Some(render::group(&application.name, &group)) })
+    Ok(GetDeploymentGroupOutput {
+        deployment_group_info: Some(show(service, &application.name, &group).await?),
+    })
+}
+
+/// A deployment that is under way is the last one attempted.
+async fn show(
+    service: &CodeDeployService,
+    application: &str,
+    group: &Group,
+) -> Result<DeploymentGroupInfo, ApiError> {
+    let mut info = render::group(application, group);
+    if let Some(active) = &group.active_deployment
+        && let Some(deployment) = service.store.get::<Deployment>(&key(&[active])).await?
+    {
+        info.last_attempted_deployment = Some(render::last_attempted(&deployment));
+    }
+    Ok(info)
 }
 
 /// Groups that are not there are named in `errorMessage`; the others are shown.
@@ -205,7 +222,7 @@ pub async fn batch_get_deployment_groups(
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in wanted {
         match service.find_group(&application.id, &name).await? {
-            Some(group) => found.push(render::group(&application.name, &group)),
+            Some(group) => found.push(show(service, &application.name, &group).await?),
             None => missing.push(name),
         }
     }

@@ -4,7 +4,7 @@
 use super::common::*;
 use super::groups::filter_problem;
 use crate::CodeDeployService;
-use crate::store::{Instance, InstanceIdentity, Principal, Tags, matches_any};
+use crate::store::{HostRevision, Instance, InstanceIdentity, Principal, Tags, matches_any};
 use towpath_api::{ApiError, Arn, Call, id};
 use towpath_api_codedeploy::*;
 use towpath_store::{Order, StoreError, Txn, Versioned, key};
@@ -130,6 +130,12 @@ pub async fn deregister_on_premises_instance(
     );
     if let Some(identity) = service.store.get::<InstanceIdentity>(&key(&[old.principal.arn()])).await? {
         txn.delete(&identity);
+    }
+    // Whatever is registered under the name later may be another machine.
+    let known =
+        service.store.list::<HostRevision>(&key(&[&name, ""]), None, MAX_SCAN, Order::Ascending).await?;
+    for revision in &known.items {
+        txn.delete(revision);
     }
     service.store.commit(txn).await?;
     service.hub.forget(&name);
@@ -301,7 +307,7 @@ pub async fn add_tags_to_on_premises_instances(
 ) -> Result<AddTagsToOnPremisesInstancesOutput, ApiError> {
     let action = "codedeploy:AddTagsToOnPremisesInstances";
     let instances = named(service, call, action, input.instance_names).await?;
-    let tags = tags_of(input.tags, |m| errors::invalid_tag_exception(m))?;
+    let tags = tags_of(input.tags, errors::invalid_tag_exception)?;
     if tags.is_empty() {
         return Err(errors::tag_required_exception("A tag was not specified"));
     }
@@ -317,7 +323,7 @@ pub async fn remove_tags_from_on_premises_instances(
 ) -> Result<RemoveTagsFromOnPremisesInstancesOutput, ApiError> {
     let action = "codedeploy:RemoveTagsFromOnPremisesInstances";
     let instances = named(service, call, action, input.instance_names).await?;
-    let tags = tags_of(input.tags, |m| errors::invalid_tag_exception(m))?;
+    let tags = tags_of(input.tags, errors::invalid_tag_exception)?;
     if tags.is_empty() {
         return Err(errors::tag_required_exception("A tag was not specified"));
     }

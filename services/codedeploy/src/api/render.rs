@@ -21,6 +21,15 @@ fn last(last: &LastDeployment) -> LastDeploymentInfo {
     }
 }
 
+pub fn last_attempted(deployment: &Deployment) -> LastDeploymentInfo {
+    LastDeploymentInfo {
+        deployment_id: Some(deployment.id.clone()),
+        status: Some(deployment.progress.phase.status().into()),
+        create_time: Some(deployment.created_at),
+        end_time: None,
+    }
+}
+
 pub fn group(application_name: &str, group: &Group) -> DeploymentGroupInfo {
     let (filters, sets) = match &group.selection {
         Selection::None => (Some(Vec::new()), None),

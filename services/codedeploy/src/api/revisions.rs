@@ -52,12 +52,16 @@ pub fn location(revision: Option<RevisionLocation>) -> Result<RevisionLocation, 
         version: filled(given.version),
         e_tag: filled(given.e_tag).map(|tag| tag.replace('"', "")),
     };
-    let limit = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > 1_024);
+    let longer = |text: &Option<String>, bytes: usize| text.as_ref().is_some_and(|text| text.len() > bytes);
     if s3.bucket.is_none() || s3.key.is_none() {
         return Err(invalid("an S3 location needs a bucket and a key".into()));
     }
-    if limit(&s3.bucket) || limit(&s3.key) || limit(&s3.version) || limit(&s3.e_tag) {
-        return Err(invalid("a part of the S3 location is longer than 1024 bytes".into()));
+    if longer(&s3.bucket, 255)
+        || longer(&s3.key, 1_024)
+        || longer(&s3.version, 1_024)
+        || longer(&s3.e_tag, 255)
+    {
+        return Err(invalid("a part of the S3 location is longer than S3 allows".into()));
     }
     match s3.bundle_type.as_deref() {
         Some("zip" | "tar" | "tgz") => {}

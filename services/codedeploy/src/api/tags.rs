@@ -10,7 +10,7 @@ use towpath_store::{StoreError, Txn, Versioned};
 
 enum Resource {
     Application(Versioned<Application>),
-    Group(Versioned<Group>),
+    Group(Box<Versioned<Group>>),
 }
 
 impl Resource {
@@ -47,7 +47,7 @@ async fn resource(
         arn.resource_of("deploymentgroup").and_then(|path| path.split_once('/'))
     {
         let application = service.application(application).await?;
-        return Ok(Resource::Group(service.group(&application.id, group).await?));
+        return Ok(Resource::Group(Box::new(service.group(&application.id, group).await?)));
     }
     Err(errors::arn_not_supported_exception(format!(
         "The specified ARN is not supported: {text}. Applications and deployment groups have tags; on-premises instances have AddTagsToOnPremisesInstances."
@@ -77,7 +77,7 @@ pub async fn tag_resource(
     input: TagResourceInput,
 ) -> Result<TagResourceOutput, ApiError> {
     let resource = resource(service, call, "codedeploy:TagResource", input.resource_arn).await?;
-    let added = tags_of(input.tags, |m| errors::invalid_tags_to_add_exception(m))?;
+    let added = tags_of(input.tags, errors::invalid_tags_to_add_exception)?;
     if added.is_empty() {
         return Err(errors::tag_required_exception("A tag was not specified"));
     }

@@ -343,6 +343,8 @@ fn running_since(state: &CommandState) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const LIMITS: Limits = Limits { agent_timeout_ms: 300_000, event_timeout_ms: 3_600_000 };

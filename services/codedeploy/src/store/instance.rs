@@ -88,7 +88,7 @@ pub struct HostRevision {
 
 impl HostRevision {
     pub fn key_of(group_id: &str, instance: &str) -> String {
-        key(&[group_id, instance])
+        key(&[instance, group_id])
     }
 }
 

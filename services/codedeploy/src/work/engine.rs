@@ -152,7 +152,13 @@ impl CodeDeployService {
             change.wake.push(instance.to_owned());
             match end {
                 Some(end) => self.end_host(&mut change, &deployment, &next, end, cancel_timer).await?,
-                None => self.set_timer(&mut change, &next),
+                // A timer that rings early sets itself again; only an earlier deadline needs a word.
+                None if next.host.deadline(self.config.limits())
+                    < target.host.deadline(self.config.limits()) =>
+                {
+                    self.set_timer(&mut change, &next);
+                }
+                None => {}
             }
             if self.commit(change).await? {
                 return Ok(answer);

@@ -11,8 +11,9 @@ use crate::state::deployment::{Event, Failure, Phase, advance};
 use crate::state::fleet::Fleet;
 use crate::state::host::Host;
 use crate::store::{Deployment, Group, HostRevision, Instance, Plan, Target, revision_identity};
-use crate::{CodeDeployService, SERVICE};
+use crate::{AppSpecCheck, CodeDeployService, SERVICE};
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use towpath_api::{ApiError, Call, Fault, ObjectInfo, Timestamp};
 use towpath_api_codedeploy::{RevisionLocation, S3Location};
@@ -23,13 +24,14 @@ use towpath_store::{Order, Txn, key};
 /// AWS's quota for one deployment.
 const MAX_HOSTS: usize = 1_000;
 const PAGE: usize = 1_000;
+const MAX_APPSPEC_BYTES: u64 = 1 << 20;
 const APPSPEC_NAMES: [&str; 2] = ["appspec.yml", "appspec.yaml"];
 const BUNDLE_LIMITS: Limits =
     Limits { max_entries: 100_000, max_bytes: 2 << 30, max_ratio: 250, max_path_bytes: 4095, max_depth: 128 };
 
 /// The revision cannot be deployed, or could not be looked at.
 enum Finding {
-    Exact(RevisionLocation),
+    Exact(Box<RevisionLocation>),
     /// The service role may not read it.
     Unseen,
     Refused(Failure),
@@ -67,7 +69,7 @@ impl CodeDeployService {
 
     async fn plan(&self, deployment: Deployment) -> Result<(), WorkError> {
         let pinned = match self.look_at_revision(&deployment).await? {
-            Finding::Exact(location) => Some(location),
+            Finding::Exact(location) => Some(*location),
             Finding::Unseen => None,
             Finding::Refused(failure) => {
                 self.deployment_event(&deployment.id, Event::Refused(failure)).await?;
@@ -154,7 +156,10 @@ impl CodeDeployService {
         let call = match self.identity.service_call(SERVICE, role, &deployment.id).await {
             Ok(call) => call,
             Err(error) if error.fault == Fault::Server => {
-                return Err(WorkError::Elsewhere { what: "cannot act as the service role", error });
+                return Err(WorkError::Elsewhere {
+                    what: "cannot act as the service role",
+                    error: Box::new(error),
+                });
             }
             Err(error) => {
                 let code =
@@ -189,11 +194,11 @@ impl CodeDeployService {
         }
         let pinned =
             S3Location { version: info.version_id.or(s3.version.clone()), e_tag: Some(info.etag), ..s3 };
-        Ok(Finding::Exact(RevisionLocation {
+        Ok(Finding::Exact(Box::new(RevisionLocation {
             revision_type: Some("S3".into()),
             s3_location: Some(pinned),
             ..RevisionLocation::default()
-        }))
+        })))
     }
 
     /// Unpacks the bundle into a fresh folder and looks for the AppSpec file.
@@ -216,10 +221,14 @@ impl CodeDeployService {
             Ok(_) => {}
             // It may list the object and not read it: then the agents find out.
             Err(error) if is_denied(&error) => return Ok(None),
-            Err(error) => return Err(WorkError::Elsewhere { what: "cannot read the revision", error }),
+            Err(error) => {
+                return Err(WorkError::Elsewhere { what: "cannot read the revision", error: Box::new(error) });
+            }
         }
         let (kind, place) = (kind_of(s3), place(s3));
-        Ok(tokio::task::spawn_blocking(move || examine(scratch.path(), kind, &place)).await?)
+        let check = self.config.appspec_check.clone();
+        let examine = move || examine(scratch.path(), kind, &place, check.as_ref());
+        Ok(tokio::task::spawn_blocking(examine).await?)
     }
 }
 
@@ -252,7 +261,7 @@ fn is_denied(error: &ApiError) -> bool {
 
 fn unreadable(s3: &S3Location, error: ApiError) -> Result<Finding, WorkError> {
     if error.fault == Fault::Server {
-        return Err(WorkError::Elsewhere { what: "cannot read the revision", error });
+        return Err(WorkError::Elsewhere { what: "cannot read the revision", error: Box::new(error) });
     }
     if is_denied(&error) {
         return Ok(Finding::Unseen);
@@ -265,42 +274,59 @@ fn unreadable(s3: &S3Location, error: ApiError) -> Result<Finding, WorkError> {
 }
 
 /// Blocking. `folder` holds `bundle`.
-fn examine(folder: &Path, kind: Option<Kind>, place: &str) -> Option<Failure> {
-    let content = folder.join("content");
-    let opened = std::fs::create_dir(&content)
-        .and_then(|()| File::open(folder.join("bundle")))
-        .map_err(|error| error.to_string())
-        .and_then(|bundle| {
-            Root::open(&content).map(|root| (bundle, root)).map_err(|error| error.to_string())
-        });
-    let found = opened.and_then(|(bundle, root)| {
-        unpack(bundle, kind, &root, &BUNDLE_LIMITS).map_err(|error| error.to_string())?;
-        Ok(has_appspec(&root, &content))
-    });
-    match found {
-        Ok(true) => None,
-        Ok(false) => Some(Failure::new(
-            "INVALID_REVISION",
-            format!(
+fn examine(folder: &Path, kind: Option<Kind>, place: &str, check: Option<&AppSpecCheck>) -> Option<Failure> {
+    let refused = |message: String| Some(Failure::new("INVALID_REVISION", message));
+    let (name, text) = match read_appspec(folder, kind) {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return refused(format!(
                 "An AppSpec file is required, but could not be found in the revision {place}: the bundle has no appspec.yml at its top level."
-            ),
-        )),
-        Err(reason) => Some(Failure::new(
-            "INVALID_REVISION",
-            format!("The revision {place} cannot be unpacked: {reason}"),
-        )),
+            ));
+        }
+        Err(reason) => return refused(format!("The revision {place} cannot be unpacked: {reason}")),
+    };
+    let problem = match String::from_utf8(text) {
+        Ok(text) => check.and_then(|check| check.0(&text).err()),
+        Err(_) => Some("it is not UTF-8 text".to_owned()),
+    };
+    problem.and_then(|problem| {
+        refused(format!("The AppSpec file {name} of the revision {place} is not valid: {problem}"))
+    })
+}
+
+type AppSpec = (String, Vec<u8>);
+
+fn read_appspec(folder: &Path, kind: Option<Kind>) -> Result<Option<AppSpec>, String> {
+    let content = folder.join("content");
+    std::fs::create_dir(&content).map_err(|error| error.to_string())?;
+    let bundle = File::open(folder.join("bundle")).map_err(|error| error.to_string())?;
+    let root = Root::open(&content).map_err(|error| error.to_string())?;
+    unpack(bundle, kind, &root, &BUNDLE_LIMITS).map_err(|error| error.to_string())?;
+    let found = find_appspec(&root, Path::new("")).map_err(|error| error.to_string())?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    // A folder that is all there is at the top: agents strip it.
+    let entries = std::fs::read_dir(&content).map_err(|error| error.to_string())?;
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    match names.as_slice() {
+        [only] => find_appspec(&root, Path::new(only)).map_err(|error| error.to_string()),
+        _ => Ok(None),
     }
 }
 
-/// At the top, or in the one folder that the top consists of: agents strip such a folder.
-fn has_appspec(root: &Root, content: &Path) -> bool {
-    let is_file = |folder: &Path| {
-        APPSPEC_NAMES.iter().any(|name| root.open_file(&folder.join(name), Follow::Beneath).is_ok())
-    };
-    if is_file(Path::new("")) {
-        return true;
+fn find_appspec(root: &Root, folder: &Path) -> std::io::Result<Option<AppSpec>> {
+    for name in APPSPEC_NAMES {
+        let Ok(file) = root.open_file(&folder.join(name), Follow::Beneath) else { continue };
+        if !file.metadata()?.is_file() {
+            continue;
+        }
+        let mut text = Vec::new();
+        file.take(MAX_APPSPEC_BYTES + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MAX_APPSPEC_BYTES {
+            return Err(std::io::Error::other(format!("{name} is longer than {MAX_APPSPEC_BYTES} bytes")));
+        }
+        return Ok(Some((name.to_owned(), text)));
     }
-    let Ok(entries) = std::fs::read_dir(content) else { return false };
-    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    matches!(names.as_slice(), [only] if is_file(Path::new(only)))
+    Ok(None)
 }

@@ -50,7 +50,11 @@ async fn lies_about_ones_own_commands_change_nothing() {
     let agent = world.agent("web-1");
     let command = agent.next().await.host_command_identifier.unwrap();
     assert_eq!(command, format!("{id}.0.web-1"));
-    assert_eq!(code(agent.try_complete(&command, true).await), "ClientException", "before its acknowledgement");
+    assert_eq!(
+        code(agent.try_complete(&command, true).await),
+        "ClientException",
+        "before its acknowledgement"
+    );
     for invented in [format!("{id}.6.web-1"), format!("{id}.7.web-1"), format!("{id}.x.web-1"), "".into()] {
         assert_eq!(code(agent.try_complete(&invented, true).await), "ClientException", "{invented}");
     }
@@ -137,7 +141,8 @@ async fn a_held_poll_is_woken_by_the_command() {
 async fn the_specification_tells_the_agent_everything_in_both_forms() {
     let world = World::new().await;
     world.fleet(&["web-1"], ALL).await;
-    let request = CreateDeploymentInput { file_exists_behavior: Some("OVERWRITE".into()), ..world.request("v1.zip") };
+    let request =
+        CreateDeploymentInput { file_exists_behavior: Some("OVERWRITE".into()), ..world.request("v1.zip") };
     let id = world.deploy_with(request).await;
     let agent = world.agent("web-1");
     let command = agent.next().await;

@@ -6,61 +6,106 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use towpath_api::*;
 
+type Requests = BTreeMap<&'static str, (Value, &'static str)>;
+
+const APPLICATION: &str = "application:shop";
+const GROUP: &str = "deploymentgroup:shop/prod";
+const CONFIG: &str = "deploymentconfig:Mine";
+const INSTANCE: &str = "instance:web-1";
+
 /// One valid request per operation, and the resource that a policy must name.
-fn requests(deployment: &str) -> BTreeMap<&'static str, (Value, &'static str)> {
-    let application = "application:shop";
-    let group = "deploymentgroup:shop/prod";
-    let config = "deploymentconfig:Mine";
-    let instance = "instance:web-1";
-    let revision = json!({"revisionType": "S3", "s3Location": {"bucket": "bucket", "key": "v1.zip", "bundleType": "zip"}});
+fn requests(deployment: &str) -> Requests {
+    let mut all = settings();
+    all.extend(about_deployments(deployment));
+    all.extend(about_hosts());
+    all
+}
+
+fn settings() -> Requests {
     let app = json!({"applicationName": "shop"});
-    let app_group = json!({"applicationName": "shop", "deploymentGroupName": "prod"});
-    let of = json!({"deploymentId": deployment});
-    let app_revision = json!({"applicationName": "shop", "revision": revision});
-    let hosts = json!({"instanceNames": ["web-1"], "tags": [{"Key": "a", "Value": "b"}]});
+    let config = json!({"deploymentConfigName": "Mine"});
+    let group = json!({"applicationName": "shop", "deploymentGroupName": "prod"});
+    let mut new_config = config.clone();
+    new_config["minimumHealthyHosts"] = json!({"type": "HOST_COUNT", "value": 1});
+    let mut new_group = group.clone();
+    new_group["serviceRoleArn"] = ROLE.into();
+    let groups = json!({"applicationName": "shop", "deploymentGroupNames": ["prod"]});
+    let update = json!({"applicationName": "shop", "currentDeploymentGroupName": "prod"});
     let arn = format!("arn:aws:codedeploy:us-east-1:{ACCOUNT}:application:shop");
+    let tags = json!({"ResourceArn": arn, "Tags": [{"Key": "a", "Value": "b"}]});
     BTreeMap::from([
-        ("CreateApplication", (app.clone(), application)),
-        ("GetApplication", (app.clone(), application)),
-        ("BatchGetApplications", (json!({"applicationNames": ["shop"]}), application)),
+        ("CreateApplication", (app.clone(), APPLICATION)),
+        ("GetApplication", (app.clone(), APPLICATION)),
+        ("BatchGetApplications", (json!({"applicationNames": ["shop"]}), APPLICATION)),
         ("ListApplications", (json!({}), "application:*")),
-        ("UpdateApplication", (app.clone(), application)),
-        ("DeleteApplication", (app.clone(), application)),
-        ("CreateDeploymentConfig", (json!({"deploymentConfigName": "Mine", "minimumHealthyHosts": {"type": "HOST_COUNT", "value": 1}}), config)),
-        ("GetDeploymentConfig", (json!({"deploymentConfigName": "Mine"}), config)),
+        ("UpdateApplication", (app.clone(), APPLICATION)),
+        ("DeleteApplication", (app.clone(), APPLICATION)),
+        ("CreateDeploymentConfig", (new_config, CONFIG)),
+        ("GetDeploymentConfig", (config.clone(), CONFIG)),
         ("ListDeploymentConfigs", (json!({}), "deploymentconfig:*")),
-        ("DeleteDeploymentConfig", (json!({"deploymentConfigName": "Mine"}), config)),
-        ("CreateDeploymentGroup", (json!({"applicationName": "shop", "deploymentGroupName": "prod", "serviceRoleArn": ROLE}), group)),
-        ("GetDeploymentGroup", (app_group.clone(), group)),
-        ("BatchGetDeploymentGroups", (json!({"applicationName": "shop", "deploymentGroupNames": ["prod"]}), group)),
-        ("UpdateDeploymentGroup", (json!({"applicationName": "shop", "currentDeploymentGroupName": "prod"}), group)),
-        ("ListDeploymentGroups", (app.clone(), "deploymentgroup:shop/*")),
-        ("DeleteDeploymentGroup", (app_group.clone(), group)),
-        ("RegisterApplicationRevision", (app_revision.clone(), application)),
-        ("GetApplicationRevision", (app_revision, application)),
-        ("BatchGetApplicationRevisions", (json!({"applicationName": "shop", "revisions": [revision]}), application)),
-        ("ListApplicationRevisions", (app, application)),
-        ("CreateDeployment", (json!({"applicationName": "shop", "deploymentGroupName": "prod", "revision": revision}), group)),
-        ("GetDeployment", (of.clone(), group)),
-        ("BatchGetDeployments", (json!({"deploymentIds": [deployment]}), group)),
-        ("ListDeployments", (app_group, group)),
-        ("StopDeployment", (of.clone(), group)),
-        ("ListDeploymentTargets", (of.clone(), group)),
-        ("GetDeploymentTarget", (json!({"deploymentId": deployment, "targetId": "web-1"}), group)),
-        ("BatchGetDeploymentTargets", (json!({"deploymentId": deployment, "targetIds": ["web-1"]}), group)),
-        ("ListDeploymentInstances", (of, group)),
-        ("GetDeploymentInstance", (json!({"deploymentId": deployment, "instanceId": "web-1"}), group)),
-        ("BatchGetDeploymentInstances", (json!({"deploymentId": deployment, "instanceIds": ["web-1"]}), group)),
-        ("RegisterOnPremisesInstance", (json!({"instanceName": "web-1", "iamUserArn": user_arn("web-1")}), instance)),
-        ("DeregisterOnPremisesInstance", (json!({"instanceName": "web-1"}), instance)),
-        ("GetOnPremisesInstance", (json!({"instanceName": "web-1"}), instance)),
-        ("BatchGetOnPremisesInstances", (json!({"instanceNames": ["web-1"]}), instance)),
+        ("DeleteDeploymentConfig", (config, CONFIG)),
+        ("CreateDeploymentGroup", (new_group, GROUP)),
+        ("GetDeploymentGroup", (group.clone(), GROUP)),
+        ("BatchGetDeploymentGroups", (groups, GROUP)),
+        ("UpdateDeploymentGroup", (update, GROUP)),
+        ("ListDeploymentGroups", (app, "deploymentgroup:shop/*")),
+        ("DeleteDeploymentGroup", (group, GROUP)),
+        ("TagResource", (tags, APPLICATION)),
+        ("UntagResource", (json!({"ResourceArn": arn, "TagKeys": ["a"]}), APPLICATION)),
+        ("ListTagsForResource", (json!({"ResourceArn": arn}), APPLICATION)),
+    ])
+}
+
+fn about_deployments(deployment: &str) -> Requests {
+    let revision = json!({
+        "revisionType": "S3",
+        "s3Location": {"bucket": "bucket", "key": "v1.zip", "bundleType": "zip"},
+    });
+    let one = json!({"applicationName": "shop", "revision": revision});
+    let many = json!({"applicationName": "shop", "revisions": [revision]});
+    let group = json!({"applicationName": "shop", "deploymentGroupName": "prod"});
+    let mut new = group.clone();
+    new["revision"] = revision;
+    let of = json!({"deploymentId": deployment});
+    let with = |member: &str, value: Value| {
+        let mut input = of.clone();
+        input[member] = value;
+        input
+    };
+    BTreeMap::from([
+        ("RegisterApplicationRevision", (one.clone(), APPLICATION)),
+        ("GetApplicationRevision", (one, APPLICATION)),
+        ("BatchGetApplicationRevisions", (many, APPLICATION)),
+        ("ListApplicationRevisions", (json!({"applicationName": "shop"}), APPLICATION)),
+        ("CreateDeployment", (new, GROUP)),
+        ("GetDeployment", (of.clone(), GROUP)),
+        ("BatchGetDeployments", (json!({"deploymentIds": [deployment]}), GROUP)),
+        ("ListDeployments", (group, GROUP)),
+        ("StopDeployment", (of.clone(), GROUP)),
+        ("ListDeploymentTargets", (of.clone(), GROUP)),
+        ("GetDeploymentTarget", (with("targetId", "web-1".into()), GROUP)),
+        ("BatchGetDeploymentTargets", (with("targetIds", json!(["web-1"])), GROUP)),
+        ("ListDeploymentInstances", (of.clone(), GROUP)),
+        ("GetDeploymentInstance", (with("instanceId", "web-1".into()), GROUP)),
+        ("BatchGetDeploymentInstances", (with("instanceIds", json!(["web-1"])), GROUP)),
+    ])
+}
+
+fn about_hosts() -> Requests {
+    let name = json!({"instanceName": "web-1"});
+    let names = json!({"instanceNames": ["web-1"]});
+    let mut register = name.clone();
+    register["iamUserArn"] = user_arn("web-1").into();
+    let mut tags = names.clone();
+    tags["tags"] = json!([{"Key": "a", "Value": "b"}]);
+    BTreeMap::from([
+        ("RegisterOnPremisesInstance", (register, INSTANCE)),
+        ("DeregisterOnPremisesInstance", (name.clone(), INSTANCE)),
+        ("GetOnPremisesInstance", (name, INSTANCE)),
+        ("BatchGetOnPremisesInstances", (names, INSTANCE)),
         ("ListOnPremisesInstances", (json!({}), "*")),
-        ("AddTagsToOnPremisesInstances", (hosts.clone(), instance)),
-        ("RemoveTagsFromOnPremisesInstances", (hosts, instance)),
-        ("TagResource", (json!({"ResourceArn": arn, "Tags": [{"Key": "a", "Value": "b"}]}), application)),
-        ("UntagResource", (json!({"ResourceArn": arn, "TagKeys": ["a"]}), application)),
-        ("ListTagsForResource", (json!({"ResourceArn": arn}), application)),
+        ("AddTagsToOnPremisesInstances", (tags.clone(), INSTANCE)),
+        ("RemoveTagsFromOnPremisesInstances", (tags, INSTANCE)),
     ])
 }
 

@@ -25,7 +25,14 @@ async fn a_revision_reaches_two_hosts_one_after_the_other() {
     assert_eq!(info.deployment_overview.unwrap().succeeded, Some(2));
     assert_eq!(world.event_states(&id, "web-1").await, ["Succeeded"; 7]);
     let notices = world.notices().await;
-    let expected = [("", "START"), ("web-1", "START"), ("web-1", "SUCCESS"), ("web-2", "START"), ("web-2", "SUCCESS"), ("", "SUCCESS")];
+    let expected = [
+        ("", "START"),
+        ("web-1", "START"),
+        ("web-1", "SUCCESS"),
+        ("web-2", "START"),
+        ("web-2", "SUCCESS"),
+        ("", "SUCCESS"),
+    ];
     let expected: Vec<_> =
         expected.iter().map(|(host, state)| (id.clone(), (*host).to_owned(), (*state).to_owned())).collect();
     assert_eq!(notices, expected);
@@ -73,7 +80,8 @@ async fn a_failing_validate_service_on_the_first_host_spares_the_second_and_is_r
         application_name: Some("shop".into()),
         deployment_group_name: Some("prod".into()),
     };
-    let group = world.service.get_deployment_group(&admin(), group).await.unwrap().deployment_group_info.unwrap();
+    let group =
+        world.service.get_deployment_group(&admin(), group).await.unwrap().deployment_group_info.unwrap();
     assert_eq!(group.target_revision.unwrap().s3_location.unwrap().key.as_deref(), Some("v1.zip"));
     first.abort();
     second.abort();
@@ -137,7 +145,10 @@ async fn a_stop_lets_the_running_event_end_takes_no_more_and_rolls_back() {
     assert_eq!(info.status.as_deref(), Some("Stopped"));
     assert_eq!(world.target(&v2, "web-1").await.status.as_deref(), Some("Failed"));
     assert_eq!(world.target(&v2, "web-2").await.status.as_deref(), Some("Skipped"));
-    assert_eq!(code(world.service.stop_deployment(&admin(), stop).await), "DeploymentAlreadyCompletedException");
+    assert_eq!(
+        code(world.service.stop_deployment(&admin(), stop).await),
+        "DeploymentAlreadyCompletedException"
+    );
 
     let back = info.rollback_info.unwrap().rollback_deployment_id.unwrap();
     for _ in EVENTS {
@@ -170,7 +181,10 @@ async fn a_group_has_one_active_deployment() {
     let id = world.deploy("v1.zip").await;
     let second = world.service.create_deployment(&admin(), world.request("v2.zip")).await.unwrap_err();
     assert_eq!(second.code, "DeploymentLimitExceededException");
-    assert_eq!(second.message, format!("The Deployment Group 'prod' already has an active Deployment '{id}'"));
+    assert_eq!(
+        second.message,
+        format!("The Deployment Group 'prod' already has an active Deployment '{id}'")
+    );
     world.stop().await;
 }
 
@@ -183,10 +197,8 @@ async fn only_outdated_hosts_are_updated_when_asked() {
     world.ended(&world.deploy("v1.zip").await).await;
     world.register("web-3").await;
     let three = world.agent("web-3").work(|_, _| true);
-    let request = CreateDeploymentInput {
-        update_outdated_instances_only: Some(true),
-        ..world.request("v1.zip")
-    };
+    let request =
+        CreateDeploymentInput { update_outdated_instances_only: Some(true), ..world.request("v1.zip") };
     let id = world.deploy_with(request).await;
     assert_eq!(world.ended(&id).await.deployment_overview.unwrap().succeeded, Some(1));
     assert_eq!(world.target(&id, "web-3").await.status.as_deref(), Some("Succeeded"));

@@ -21,7 +21,9 @@ async fn a_host_that_never_answers_fails_after_five_minutes() {
     let events = world.target(&id, "web-1").await.lifecycle_events.unwrap();
     let told = events[0].diagnostics.clone().unwrap();
     assert_eq!(told.error_code.as_deref(), Some("UnknownError"));
-    assert!(told.message.unwrap().starts_with("CodeDeploy agent was not able to receive the lifecycle event."));
+    assert!(
+        told.message.unwrap().starts_with("CodeDeploy agent was not able to receive the lifecycle event.")
+    );
     world.stop().await;
 }
 
@@ -112,10 +114,8 @@ async fn two_groups_share_a_host_one_after_the_other() {
     world.service.create_deployment_group(&admin(), group).await.unwrap();
     let first = world.deploy("v1.zip").await;
     world.started(&first).await;
-    let request = CreateDeploymentInput {
-        deployment_group_name: Some("canary".into()),
-        ..world.request("v2.zip")
-    };
+    let request =
+        CreateDeploymentInput { deployment_group_name: Some("canary".into()), ..world.request("v2.zip") };
     let second = world.deploy_with(request).await;
     world.started(&second).await;
     let agent = world.agent("web-1");

@@ -30,7 +30,10 @@ async fn applications_are_created_renamed_listed_and_deleted_with_what_is_in_the
         assert!(refused.message.contains(platform), "{}", refused.message);
     }
     assert_eq!(code(service.create_application(&admin(), app("")).await), "ApplicationNameRequiredException");
-    assert_eq!(code(service.create_application(&admin(), app("a/b")).await), "InvalidApplicationNameException");
+    assert_eq!(
+        code(service.create_application(&admin(), app("a/b")).await),
+        "InvalidApplicationNameException"
+    );
     let rename = UpdateApplicationInput {
         application_name: Some("shop".into()),
         new_application_name: Some("store".into()),
@@ -40,7 +43,10 @@ async fn applications_are_created_renamed_listed_and_deleted_with_what_is_in_the
         application_name: Some(name.into()),
         deployment_group_name: Some("prod".into()),
     };
-    assert_eq!(code(service.get_deployment_group(&admin(), get("shop")).await), "ApplicationDoesNotExistException");
+    assert_eq!(
+        code(service.get_deployment_group(&admin(), get("shop")).await),
+        "ApplicationDoesNotExistException"
+    );
     service.get_deployment_group(&admin(), get("store")).await.expect("the group went along");
     let delete = DeleteApplicationInput { application_name: Some("store".into()) };
     service.delete_application(&admin(), delete.clone()).await.unwrap();
@@ -83,16 +89,46 @@ async fn group_options_that_are_not_done_are_refused_by_name() {
         Some(DeploymentStyle { deployment_type: Some(type_.into()), deployment_option: Some(option.into()) })
     };
     let cases = [
-        ("ec2TagFilters", CreateDeploymentGroupInput { ec2_tag_filters: Some(vec![EC2TagFilter::default()]), ..base() }),
-        ("autoScalingGroups", CreateDeploymentGroupInput { auto_scaling_groups: Some(vec!["a".into()]), ..base() }),
-        ("ecsServices", CreateDeploymentGroupInput { ecs_services: Some(vec![ECSService::default()]), ..base() }),
-        ("triggerConfigurations", CreateDeploymentGroupInput { trigger_configurations: Some(vec![TriggerConfig::default()]), ..base() }),
-        ("BLUE_GREEN", CreateDeploymentGroupInput { deployment_style: style("BLUE_GREEN", "WITHOUT_TRAFFIC_CONTROL"), ..base() }),
-        ("WITH_TRAFFIC_CONTROL", CreateDeploymentGroupInput { deployment_style: style("IN_PLACE", "WITH_TRAFFIC_CONTROL"), ..base() }),
+        (
+            "ec2TagFilters",
+            CreateDeploymentGroupInput { ec2_tag_filters: Some(vec![EC2TagFilter::default()]), ..base() },
+        ),
+        (
+            "autoScalingGroups",
+            CreateDeploymentGroupInput { auto_scaling_groups: Some(vec!["a".into()]), ..base() },
+        ),
+        (
+            "ecsServices",
+            CreateDeploymentGroupInput { ecs_services: Some(vec![ECSService::default()]), ..base() },
+        ),
+        (
+            "triggerConfigurations",
+            CreateDeploymentGroupInput {
+                trigger_configurations: Some(vec![TriggerConfig::default()]),
+                ..base()
+            },
+        ),
+        (
+            "BLUE_GREEN",
+            CreateDeploymentGroupInput {
+                deployment_style: style("BLUE_GREEN", "WITHOUT_TRAFFIC_CONTROL"),
+                ..base()
+            },
+        ),
+        (
+            "WITH_TRAFFIC_CONTROL",
+            CreateDeploymentGroupInput {
+                deployment_style: style("IN_PLACE", "WITH_TRAFFIC_CONTROL"),
+                ..base()
+            },
+        ),
         (
             "loadBalancerInfo",
             CreateDeploymentGroupInput {
-                load_balancer_info: Some(LoadBalancerInfo { elb_info_list: Some(vec![ELBInfo::default()]), ..Default::default() }),
+                load_balancer_info: Some(LoadBalancerInfo {
+                    elb_info_list: Some(vec![ELBInfo::default()]),
+                    ..Default::default()
+                }),
                 ..base()
             },
         ),
@@ -129,21 +165,35 @@ async fn groups_are_validated_updated_and_renamed() {
     service.create_application(&admin(), app("shop")).await.unwrap();
     let both = CreateDeploymentGroupInput {
         on_premises_instance_tag_filters: Some(vec![filter("role", "web")]),
-        on_premises_tag_set: Some(OnPremisesTagSet { on_premises_tag_set_list: Some(vec![vec![filter("a", "b")]]) }),
+        on_premises_tag_set: Some(OnPremisesTagSet {
+            on_premises_tag_set_list: Some(vec![vec![filter("a", "b")]]),
+        }),
         ..group("prod")
     };
-    assert_eq!(code(service.create_deployment_group(&admin(), both).await), "InvalidOnPremisesTagCombinationException");
+    assert_eq!(
+        code(service.create_deployment_group(&admin(), both).await),
+        "InvalidOnPremisesTagCombinationException"
+    );
     let config = CreateDeploymentGroupInput { deployment_config_name: Some("None".into()), ..group("prod") };
-    assert_eq!(code(service.create_deployment_group(&admin(), config).await), "DeploymentConfigDoesNotExistException");
+    assert_eq!(
+        code(service.create_deployment_group(&admin(), config).await),
+        "DeploymentConfigDoesNotExistException"
+    );
     let role = CreateDeploymentGroupInput { service_role_arn: Some("role".into()), ..group("prod") };
     assert_eq!(code(service.create_deployment_group(&admin(), role).await), "InvalidRoleException");
     let orphan = CreateDeploymentGroupInput { application_name: Some("none".into()), ..group("prod") };
-    assert_eq!(code(service.create_deployment_group(&admin(), orphan).await), "ApplicationDoesNotExistException");
+    assert_eq!(
+        code(service.create_deployment_group(&admin(), orphan).await),
+        "ApplicationDoesNotExistException"
+    );
     let events = CreateDeploymentGroupInput {
         auto_rollback_configuration: Some(AutoRollbackConfiguration { enabled: Some(true), events: None }),
         ..group("prod")
     };
-    assert_eq!(code(service.create_deployment_group(&admin(), events).await), "InvalidAutoRollbackConfigException");
+    assert_eq!(
+        code(service.create_deployment_group(&admin(), events).await),
+        "InvalidAutoRollbackConfigException"
+    );
     service.create_deployment_group(&admin(), group("prod")).await.unwrap();
     let twice = service.create_deployment_group(&admin(), group("prod")).await;
     assert_eq!(code(twice), "DeploymentGroupAlreadyExistsException");
@@ -190,24 +240,32 @@ async fn configurations_know_their_rules() {
         (create("Other", "HOST_COUNT", -1), "InvalidMinimumHealthyHostValueException"),
         (create("CodeDeployDefault.Mine", "HOST_COUNT", 1), "InvalidDeploymentConfigNameException"),
         (
-            CreateDeploymentConfigInput { zonal_config: Some(ZonalConfig::default()), ..create("Other", "HOST_COUNT", 1) },
+            CreateDeploymentConfigInput {
+                zonal_config: Some(ZonalConfig::default()),
+                ..create("Other", "HOST_COUNT", 1)
+            },
             "NotImplemented",
         ),
     ] {
         assert_eq!(code(service.create_deployment_config(&admin(), input).await), expected);
     }
-    let get = GetDeploymentConfigInput { deployment_config_name: Some("CodeDeployDefault.OneAtATime".into()) };
+    let get =
+        GetDeploymentConfigInput { deployment_config_name: Some("CodeDeployDefault.OneAtATime".into()) };
     let one = service.get_deployment_config(&admin(), get).await.unwrap().deployment_config_info.unwrap();
     let hosts = one.minimum_healthy_hosts.unwrap();
     assert_eq!((hosts.type_.as_deref(), hosts.value), (Some("MOST_CONCURRENCY"), Some(1)));
-    let list = service.list_deployment_configs(&admin(), ListDeploymentConfigsInput::default()).await.unwrap();
+    let list =
+        service.list_deployment_configs(&admin(), ListDeploymentConfigsInput::default()).await.unwrap();
     assert_eq!(list.deployment_configs_list.unwrap().last().map(String::as_str), Some("Mine"));
 
     service.create_application(&admin(), app("shop")).await.unwrap();
     let used = CreateDeploymentGroupInput { deployment_config_name: Some("Mine".into()), ..group("prod") };
     service.create_deployment_group(&admin(), used).await.unwrap();
     let delete = |name: &str| DeleteDeploymentConfigInput { deployment_config_name: Some(name.into()) };
-    assert_eq!(code(service.delete_deployment_config(&admin(), delete("Mine")).await), "DeploymentConfigInUseException");
+    assert_eq!(
+        code(service.delete_deployment_config(&admin(), delete("Mine")).await),
+        "DeploymentConfigInUseException"
+    );
     let predefined = service.delete_deployment_config(&admin(), delete("CodeDeployDefault.AllAtOnce")).await;
     assert_eq!(code(predefined), "InvalidOperationException");
     world.stop().await;
@@ -245,7 +303,8 @@ async fn instances_are_registered_tagged_found_and_deregistered() {
     };
     service.remove_tags_from_on_premises_instances(&admin(), remove).await.unwrap();
     let list = |filters| ListOnPremisesInstancesInput { tag_filters: filters, ..Default::default() };
-    let tagged = service.list_on_premises_instances(&admin(), list(Some(vec![filter("role", "web")]))).await.unwrap();
+    let tagged =
+        service.list_on_premises_instances(&admin(), list(Some(vec![filter("role", "web")]))).await.unwrap();
     assert_eq!(tagged.instance_names.unwrap(), ["web-1"]);
     let unknown = AddTagsToOnPremisesInstancesInput {
         instance_names: Some(vec!["web-1".into(), "nobody".into()]),
@@ -286,7 +345,10 @@ async fn resources_have_tags() {
     let list = |arn: &str| ListTagsForResourceInput { resource_arn: Some(arn.into()), next_token: None };
     assert_eq!(code(service.list_tags_for_resource(&admin(), list("x")).await), "InvalidArnException");
     let other = format!("arn:aws:codedeploy:us-east-1:{ACCOUNT}:instance:web-1");
-    assert_eq!(code(service.list_tags_for_resource(&admin(), list(&other)).await), "ArnNotSupportedException");
+    assert_eq!(
+        code(service.list_tags_for_resource(&admin(), list(&other)).await),
+        "ArnNotSupportedException"
+    );
     world.stop().await;
 }
 
@@ -305,18 +367,40 @@ async fn requests_for_deployments_are_checked() {
         (with(|i| i.deployment_group_name = Some("none".into())), "DeploymentGroupDoesNotExistException"),
         (with(|i| i.deployment_group_name = None), "DeploymentGroupNameRequiredException"),
         (with(|i| i.revision = None), "RevisionRequiredException"),
-        (with(|i| i.revision = Some(RevisionLocation { revision_type: Some("GitHub".into()), ..Default::default() })), "NotImplemented"),
-        (with(|i| i.revision.as_mut().unwrap().s3_location.as_mut().unwrap().bundle_type = Some("YAML".into())), "InvalidRevisionException"),
+        (
+            with(|i| {
+                i.revision =
+                    Some(RevisionLocation { revision_type: Some("GitHub".into()), ..Default::default() })
+            }),
+            "NotImplemented",
+        ),
+        (
+            with(|i| {
+                i.revision.as_mut().unwrap().s3_location.as_mut().unwrap().bundle_type = Some("YAML".into())
+            }),
+            "InvalidRevisionException",
+        ),
         (with(|i| i.deployment_config_name = Some("none".into())), "DeploymentConfigDoesNotExistException"),
         (with(|i| i.description = Some("x".repeat(257))), "DescriptionTooLongException"),
         (with(|i| i.file_exists_behavior = Some("MERGE".into())), "InvalidFileExistsBehaviorException"),
-        (with(|i| i.target_instances = Some(TargetInstances { auto_scaling_groups: Some(vec!["a".into()]), ..Default::default() })), "InvalidTargetInstancesException"),
+        (
+            with(|i| {
+                i.target_instances = Some(TargetInstances {
+                    auto_scaling_groups: Some(vec!["a".into()]),
+                    ..Default::default()
+                })
+            }),
+            "InvalidTargetInstancesException",
+        ),
         (with(|i| i.deployment_mode = Some("RESTART".into())), "NotImplemented"),
     ] {
         assert_eq!(code(service.create_deployment(&admin(), input).await), expected);
     }
     let get = |id: &str| GetDeploymentInput { deployment_id: Some(id.into()) };
-    assert_eq!(code(service.get_deployment(&admin(), get("d-NONE00000")).await), "DeploymentDoesNotExistException");
+    assert_eq!(
+        code(service.get_deployment(&admin(), get("d-NONE00000")).await),
+        "DeploymentDoesNotExistException"
+    );
     assert_eq!(code(service.get_deployment(&admin(), get("none")).await), "InvalidDeploymentIdException");
     let list = service.list_deployments(&admin(), ListDeploymentsInput::default()).await.unwrap();
     assert_eq!(list.deployments.unwrap(), Vec::<String>::new(), "what was refused left nothing behind");
@@ -339,7 +423,13 @@ async fn requests_for_deployments_are_checked() {
     };
     let running = service.list_deployments(&admin(), filter("InProgress")).await.unwrap();
     assert_eq!(running.deployments.unwrap(), [first]);
-    assert_eq!(service.list_deployments(&admin(), filter("Failed")).await.unwrap().deployments.unwrap().len(), 0);
-    assert_eq!(code(service.list_deployments(&admin(), filter("Lost")).await), "InvalidDeploymentStatusException");
+    assert_eq!(
+        service.list_deployments(&admin(), filter("Failed")).await.unwrap().deployments.unwrap().len(),
+        0
+    );
+    assert_eq!(
+        code(service.list_deployments(&admin(), filter("Lost")).await),
+        "InvalidDeploymentStatusException"
+    );
     world.stop().await;
 }

@@ -1,7 +1,9 @@
 //! Revisions that cannot be deployed are found before a host is touched.
 
 use crate::support::*;
+use std::sync::Arc;
 use towpath_api_codedeploy::*;
+use towpath_codedeploy::{AppSpecCheck, Config};
 
 const ONE: &str = "CodeDeployDefault.OneAtATime";
 
@@ -67,6 +69,23 @@ async fn an_appspec_below_one_folder_is_found() {
     world.objects.put("nested.zip", zip(&[("shop-1.0/appspec.yml", "version: 0.0"), ("shop-1.0/a", "b")]));
     let id = world.deploy("nested.zip").await;
     assert_eq!(world.started(&id).await.status.as_deref(), Some("InProgress"));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_appspec_touches_no_host() {
+    let check = AppSpecCheck(Arc::new(|text| match text.contains("version: 0.0") {
+        true => Ok(()),
+        false => Err("line 1: version must be 0.0".into()),
+    }));
+    let world = World::with(Config { appspec_check: Some(check), ..Config::default() }).await;
+    world.fleet(&["web-1"], ONE).await;
+    world.objects.put("old.zip", zip(&[("appspec.yml", "version: 1.0")]));
+    let (code, message) = failure(&world, world.request("old.zip")).await;
+    assert_eq!(code, "INVALID_REVISION");
+    assert!(message.ends_with("is not valid: line 1: version must be 0.0"), "{message}");
+    let good = world.deploy("v1.zip").await;
+    assert_eq!(world.started(&good).await.status.as_deref(), Some("InProgress"));
     world.stop().await;
 }
 
