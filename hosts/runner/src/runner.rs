@@ -88,6 +88,10 @@ impl Runner {
         self.shared.mode
     }
 
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.shared.config.state_dir
+    }
+
     /// Folders that every sandbox is given, copy-on-write: toolchains and the operator's own.
     pub fn folders(&self) -> &[PathBuf] {
         &self.shared.folders
@@ -276,7 +280,7 @@ fn sweep(state_dir: &Path) -> Result<Swept, RunnerError> {
 }
 
 /// Whether anything was removed; a host whose supervisor lives stays.
-fn sweep_one(state_dir: &Path, id: &str) -> Result<bool, RunnerError> {
+pub(crate) fn sweep_one(state_dir: &Path, id: &str) -> Result<bool, RunnerError> {
     let folder = run_folder(state_dir, id);
     let deadline = Instant::now() + FAREWELL;
     let mut killed = false;

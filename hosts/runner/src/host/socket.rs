@@ -11,15 +11,25 @@ use nix::sys::socket::{
 use tokio::io::unix::AsyncFd;
 
 use crate::channel::Channel;
+use crate::sys;
 
 fn open(flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags | SockFlag::SOCK_CLOEXEC, None)?)
 }
 
+/// A name for `path` that fits into a socket address (108 bytes), valid while the folder is held open.
+fn short(path: &Path) -> io::Result<(OwnedFd, String)> {
+    let folder = sys::open_place(path.parent().unwrap_or(Path::new("/")))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let short = format!("{}/{name}", sys::fd_path(&folder));
+    Ok((folder, short))
+}
+
 /// A listening socket at `path`.
 pub fn listen(path: &Path) -> io::Result<OwnedFd> {
     let listener = open(SockFlag::SOCK_NONBLOCK)?;
-    bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let (_folder, path) = short(path)?;
+    bind(listener.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
     start(&listener, Backlog::new(16)?)?;
     Ok(listener)
 }
@@ -36,6 +46,7 @@ pub async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<Channel> {
 /// A channel to the supervisor that listens at `path`.
 pub fn connect(path: &Path) -> io::Result<Channel> {
     let client = open(SockFlag::empty())?;
-    connect_to(client.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let (_folder, path) = short(path)?;
+    connect_to(client.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
     Ok(Channel::from_fd(client))
 }

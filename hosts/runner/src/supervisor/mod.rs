@@ -25,7 +25,7 @@ use crate::cgroup::Cgroup;
 use crate::channel::{self, Channel};
 use crate::init;
 use crate::messages::{
-    Failure, FromInit, FromSupervisor, InitPlan, Plan, Socket, Step, ToInit, ToSupervisor,
+    Failure, FromInit, FromSupervisor, Holder, InitPlan, Plan, Socket, Step, ToInit, ToSupervisor,
 };
 use crate::slots::Slot;
 use crate::spec::{Mode, Network, Report};
@@ -129,6 +129,9 @@ fn claim(plan: &Plan) -> Result<Home, Failure> {
         options.write(true).create_new(true).mode(0o600).open(path.join("lock")).step(|| CLAIM.into())?;
     lock.try_lock().step(|| CLAIM.into())?;
     fs::write(path.join("supervisor"), std::process::id().to_string()).step(|| CLAIM.into())?;
+    if let Holder::Supervisor { .. } = plan.holder {
+        fs::write(path.join("host"), "").step(|| CLAIM.into())?;
+    }
     Ok(Home { path, _lock: lock })
 }
 
