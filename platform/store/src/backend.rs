@@ -12,6 +12,12 @@ pub(crate) struct Row {
     pub body: String,
 }
 
+/// A page of a listing, and whether there is more behind it.
+pub(crate) struct Rows {
+    pub rows: Vec<Row>,
+    pub more: bool,
+}
+
 /// A range of keys of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
@@ -37,7 +43,7 @@ pub(crate) struct ClaimRequest {
 pub(crate) trait Backend: Send + Sync {
     async fn get(&self, kind: &'static str, key: String) -> Result<Option<Row>, StoreError>;
 
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError>;
+    async fn scan(&self, scan: Scan) -> Result<Rows, StoreError>;
 
     /// All or nothing, and durable when it returns.
     async fn commit(&self, ops: Vec<Op>, bytes: usize, now: Timestamp) -> Result<(), StoreError>;

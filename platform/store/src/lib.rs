@@ -34,8 +34,8 @@ mod txn;
 pub use document::{Change, Document, Order, Page, Versioned, key};
 pub use error::StoreError;
 pub use limits::{
-    MAX_DOCUMENT_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_LIST, MAX_PAYLOAD_BYTES, MAX_TXN_BYTES,
-    MAX_TXN_OPERATIONS,
+    MAX_DOCUMENT_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, MAX_PAYLOAD_BYTES,
+    MAX_TXN_BYTES, MAX_TXN_OPERATIONS,
 };
 pub use store::{Options, Store};
 pub use txn::{Job, Lease, Txn};

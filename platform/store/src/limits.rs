@@ -4,8 +4,8 @@
 pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 /// A document's or job's key, a kind, or a queue's name.
 pub const MAX_KEY_BYTES: usize = 4096;
-/// An event's JSON: what EventBridge accepts for an entry.
-pub const MAX_EVENT_BYTES: usize = 1 << 20;
+/// An event's JSON: what EventBridge takes for an entry.
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// A job's payload: it says what to look at, it does not carry it.
 pub const MAX_PAYLOAD_BYTES: usize = 256 << 10;
 /// All bodies of one transaction together.
@@ -13,6 +13,8 @@ pub const MAX_TXN_BYTES: usize = 32 << 20;
 pub const MAX_TXN_OPERATIONS: usize = 10_000;
 /// Documents, events or leases in one answer.
 pub const MAX_LIST: usize = 10_000;
+/// Bodies in one page of a listing: large documents make short pages.
+pub const MAX_LIST_BYTES: usize = 32 << 20;
 
 /// Requests that share one fsync, and their bodies together.
 pub(crate) const MAX_GROUP_REQUESTS: usize = 512;

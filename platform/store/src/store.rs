@@ -1,6 +1,6 @@
 //! The handle that services hold.
 
-use crate::backend::{Backend, ClaimRequest, Row, Scan};
+use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
 use crate::limits::{KEY_CEILING, MAX_LIST, MAX_UPDATE_ROUNDS};
 use crate::signals::{Signals, Wakes};
 use crate::{Change, Document, Lease, Order, Page, StoreError, Txn, Versioned, sqlite};
@@ -64,7 +64,8 @@ impl Store {
     }
 
     /// Documents whose key starts with `prefix`, beyond `after` in the given order; at most `limit`
-    /// (and never more than [`crate::MAX_LIST`]).
+    /// (and never more than [`crate::MAX_LIST`] or [`crate::MAX_LIST_BYTES`]). Only `next` tells whether
+    /// there are more.
     pub async fn list<D: Document>(
         &self,
         prefix: &str,
@@ -75,20 +76,14 @@ impl Store {
         if prefix.contains(KEY_CEILING) || after.is_some_and(|after| after.contains(KEY_CEILING)) {
             return Ok(Page { items: Vec::new(), next: None });
         }
-        let limit = limit.min(MAX_LIST);
-        let mut rows = self
-            .inner
-            .backend
-            .scan(Scan {
-                kind: D::KIND,
-                prefix: prefix.to_owned(),
-                after: after.map(str::to_owned),
-                limit: limit + 1,
-                order,
-            })
-            .await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
+        let scan = Scan {
+            kind: D::KIND,
+            prefix: prefix.to_owned(),
+            after: after.map(str::to_owned),
+            limit: limit.min(MAX_LIST),
+            order,
+        };
+        let Rows { rows, more } = self.inner.backend.scan(scan).await?;
         let next = rows.last().filter(|_| more).map(|row| row.key.clone());
         let items = rows.into_iter().map(decode).collect::<Result<_, _>>()?;
         Ok(Page { items, next })

@@ -6,7 +6,7 @@ mod read;
 mod schema;
 mod writer;
 
-use crate::backend::{Backend, ClaimRequest, Row, Scan};
+use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
 use crate::txn::{Hold, Op};
 use crate::{Lease, Options, StoreError};
 use rusqlite::{Connection, OpenFlags};
@@ -65,7 +65,7 @@ impl Backend for Sqlite {
         self.readers.with(move |connection| read::get(connection, kind, key)).await
     }
 
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+    async fn scan(&self, scan: Scan) -> Result<Rows, StoreError> {
         self.readers.with(move |connection| read::scan(connection, &scan)).await
     }
 

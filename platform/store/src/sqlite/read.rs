@@ -1,7 +1,7 @@
 //! Queries. Each sees one consistent state: that of the newest commit when it began.
 
-use crate::backend::{Row, Scan};
-use crate::limits::KEY_CEILING;
+use crate::backend::{Row, Rows, Scan};
+use crate::limits::{KEY_CEILING, MAX_LIST_BYTES};
 use crate::{Order, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use towpath_api::{Event, Timestamp};
@@ -14,33 +14,42 @@ pub(super) fn get(connection: &Connection, kind: &str, key: String) -> Result<Op
     Ok(found.map(|(version, body)| Row { key, version, body }))
 }
 
-pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Vec<Row>, StoreError> {
+pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Rows, StoreError> {
     let ceiling = format!("{}{KEY_CEILING}", scan.prefix);
-    let limit = scan.limit as i64;
-    let read = |row: &rusqlite::Row| Ok(Row { key: row.get(0)?, version: row.get(1)?, body: row.get(2)? });
-    let rows = match scan.order {
+    let limit = scan.limit as i64 + 1;
+    match scan.order {
         Order::Ascending => {
             let after = scan.after.as_deref().unwrap_or("");
-            connection
-                .prepare_cached(
-                    "SELECT key, version, body FROM documents
-                     WHERE kind = ?1 AND key >= ?2 AND key < ?3 AND key > ?4 ORDER BY key LIMIT ?5",
-                )?
-                .query_map(params![scan.kind, scan.prefix.as_str().max(after), ceiling, after, limit], read)?
-                .collect::<Result<_, _>>()?
+            let from = scan.prefix.as_str().max(after);
+            let mut statement = connection.prepare_cached(
+                "SELECT key, version, body FROM documents
+                 WHERE kind = ?1 AND key >= ?2 AND key < ?3 AND key > ?4 ORDER BY key LIMIT ?5",
+            )?;
+            page(statement.query(params![scan.kind, from, ceiling, after, limit])?, scan.limit)
         }
         Order::Descending => {
             let before = scan.after.as_deref().unwrap_or(&ceiling).min(&ceiling);
-            connection
-                .prepare_cached(
-                    "SELECT key, version, body FROM documents
-                     WHERE kind = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4",
-                )?
-                .query_map(params![scan.kind, scan.prefix, before, limit], read)?
-                .collect::<Result<_, _>>()?
+            let mut statement = connection.prepare_cached(
+                "SELECT key, version, body FROM documents
+                 WHERE kind = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4",
+            )?;
+            page(statement.query(params![scan.kind, scan.prefix, before, limit])?, scan.limit)
         }
-    };
-    Ok(rows)
+    }
+}
+
+/// At most `limit` rows, and no more than [`MAX_LIST_BYTES`] once there is one.
+fn page(mut found: rusqlite::Rows, limit: usize) -> Result<Rows, StoreError> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        let row = Row { key: row.get(0)?, version: row.get(1)?, body: row.get(2)? };
+        bytes += row.body.len();
+        if rows.len() == limit || (bytes > MAX_LIST_BYTES && !rows.is_empty()) {
+            return Ok(Rows { rows, more: true });
+        }
+        rows.push(row);
+    }
+    Ok(Rows { rows, more: false })
 }
 
 pub(super) fn next_due(connection: &Connection, queue: &str) -> Result<Option<Timestamp>, StoreError> {
