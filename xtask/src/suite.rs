@@ -1,13 +1,14 @@
 //! All tests: the crates' own, then the stories that unmodified clients tell a running server.
 
 use crate::{TaskResult, finish, prerequisites, root};
+use std::path::Path;
 use std::process::Command;
 
 pub fn run(arguments: &[&str]) -> TaskResult {
     prerequisites::debian()?;
     let bin = prerequisites::python()?;
     if arguments.is_empty() {
-        run_rust()?;
+        run_rust(&bin)?;
     }
     let towpath = prerequisites::towpath()?;
     let mut pytest = Command::new(bin.join("python"));
@@ -20,6 +21,12 @@ pub fn run(arguments: &[&str]) -> TaskResult {
     )
 }
 
-fn run_rust() -> TaskResult {
-    crate::run("cargo", &["test", "--workspace", "--locked", "--quiet"])
+/// Some crates are tested with Python's AWS clients too.
+fn run_rust(python: &Path) -> TaskResult {
+    finish(
+        Command::new("cargo")
+            .args(["test", "--workspace", "--locked", "--quiet"])
+            .current_dir(root())
+            .env("PATH", prerequisites::path_with(python)),
+    )
 }

@@ -52,11 +52,12 @@ impl Services {
         let s3 = S3::open(store.clone(), iam.clone(), s3_config).await.map_err(part("S3"))?;
         let events = Events::new(towpath_events::Config::default(), store.clone());
         let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
-        let codecommit = CodeCommitService::new(
-            towpath_codecommit::Config::new(data.join("repositories"), public_url, &config.region),
+        let codecommit = CodeCommitService::open(
+            towpath_codecommit::Config::new(data.join("codecommit"), public_url, &config.region),
             store.clone(),
             iam.clone(),
         )
+        .await
         .map_err(part("CodeCommit"))?;
         let runner = Runner::new(runner_config(config, data)).map_err(part("the sandbox runner"))?;
         let codebuild = CodeBuildService::new(

@@ -188,9 +188,7 @@ impl S3 {
         reason: &str,
         extend: impl Fn(&mut Txn),
     ) -> Result<Version, ApiError> {
-        if object_key.is_empty() || object_key.len() > MAX_KEY_BYTES {
-            return Err(errors::key_too_long());
-        }
+        check_key(object_key)?;
         for _ in 0..MAX_CONFLICTS {
             let owner = self.bucket(bucket).await?;
             let current =
@@ -353,6 +351,19 @@ impl S3 {
         }
         Err(errors::contended())
     }
+}
+
+/// A key that can be stored: of S3's length, and without the few characters that order the store's keys.
+pub fn check_key(object_key: &str) -> Result<(), ApiError> {
+    if object_key.is_empty() || object_key.len() > MAX_KEY_BYTES {
+        return Err(errors::key_too_long());
+    }
+    if object_key.contains(['\0', '\u{1f}', '\u{10FFFE}', '\u{10FFFF}']) {
+        return Err(errors::invalid_argument(
+            "The key has a character (U+0000, U+001F, U+10FFFE or U+10FFFF) that is not supported",
+        ));
+    }
+    Ok(())
 }
 
 pub fn version_owner(version: &Version) -> String {

@@ -8,7 +8,7 @@ use towpath_store::{Order, key};
 
 const PAGE: usize = 1000;
 /// Sorts after every key that continues a prefix.
-const LAST: char = '\u{10FFFF}';
+const LAST: char = '\u{10FFFE}';
 
 pub struct Query<'a> {
     pub bucket: &'a str,

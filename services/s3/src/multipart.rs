@@ -3,7 +3,7 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>.
 
 use crate::content::{self, Written};
-use crate::engine::{MAX_KEY_BYTES, S3, Unless, release};
+use crate::engine::{S3, Unless, check_key, release};
 use crate::errors;
 use crate::store::{BlobUse, Checksums, Content, Headers, Part, Piece, Upload, Version};
 use std::collections::BTreeMap;
@@ -34,9 +34,7 @@ impl S3 {
         metadata: BTreeMap<String, String>,
         tags: BTreeMap<String, String>,
     ) -> Result<Upload, ApiError> {
-        if object_key.is_empty() || object_key.len() > MAX_KEY_BYTES {
-            return Err(errors::key_too_long());
-        }
+        check_key(object_key)?;
         let owner = self.bucket(bucket).await?;
         let upload = Upload {
             bucket: bucket.into(),

@@ -226,7 +226,7 @@ pub async fn list_multipart_uploads(
         .key_marker
         .as_deref()
         .filter(|marker| !marker.is_empty())
-        .map(|key| (key, input.upload_id_marker.as_deref().unwrap_or("\u{10FFFF}")));
+        .map(|key| (key, input.upload_id_marker.as_deref().unwrap_or("\u{10FFFE}")));
     let (rows, more) = s3.uploads(&input.bucket, prefix, after, limit as usize).await?;
     let last = rows.last().filter(|_| more);
     let (next_key_marker, next_upload_id_marker) =
