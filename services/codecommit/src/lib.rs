@@ -34,4 +34,5 @@ mod work;
 mod write;
 
 pub use git::process::Limits;
+pub use http::{GitHandler, PREFIX};
 pub use service::{CodeCommitService, Config};

@@ -20,12 +20,11 @@ use body::BodyReader;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use std::net::IpAddr;
 use std::sync::Arc;
-use towpath_api::ApiError;
+use towpath_api::{ApiError, async_trait};
+use towpath_wire::{BoxError, Handler};
 
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-pub type GitResponse = Response<BoxBody<Bytes, BoxError>>;
+pub type GitResponse = towpath_wire::Response;
 
 /// What every path of this handler begins with.
 pub const PREFIX: &str = "/v1/repos/";
@@ -132,42 +131,46 @@ impl From<ApiError> for Refusal {
     }
 }
 
+/// The handler that the server calls for everything below [`PREFIX`].
+pub struct GitHandler(Arc<CodeCommitService>);
+
+#[async_trait]
+impl Handler for GitHandler {
+    async fn handle(&self, request: towpath_wire::Request) -> towpath_wire::Response {
+        self.0.serve_git(request).await
+    }
+}
+
 impl CodeCommitService {
-    /// Answers one git request. `source_ip` and `secure` become part of the call that policies see.
-    pub async fn serve_git<B>(
-        self: &Arc<Self>,
-        request: Request<B>,
-        source_ip: Option<IpAddr>,
-        secure: bool,
-    ) -> GitResponse
+    pub fn handler(self: &Arc<Self>) -> GitHandler {
+        GitHandler(self.clone())
+    }
+
+    /// Answers one git request. Its extensions may carry who is at the other end.
+    pub async fn serve_git<B>(self: &Arc<Self>, request: Request<B>) -> GitResponse
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut response = match self.answer(request, source_ip, secure).await {
+        let mut response = match self.answer(request).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
         let headers = response.headers_mut();
-        headers
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0, must-revalidate"));
+        let stale = "no-cache, max-age=0, must-revalidate";
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(stale));
         headers.insert(header::EXPIRES, HeaderValue::from_static("Fri, 01 Jan 1980 00:00:00 GMT"));
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         response
     }
 
-    async fn answer<B>(
-        self: &Arc<Self>,
-        request: Request<B>,
-        source_ip: Option<IpAddr>,
-        secure: bool,
-    ) -> Result<GitResponse, Refusal>
+    async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Result<GitResponse, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let (head, body) = request.into_parts();
-        let call = self.authenticate(&head, source_ip, secure).await?;
+        let call = self.authenticate(&head).await?;
         let target = target(&head)?;
         let found = store::by_name(&self.store, &call.account, &call.region, target.repository)
             .await

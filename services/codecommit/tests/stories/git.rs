@@ -260,8 +260,7 @@ async fn mktree(tree: &Tree, lines: &str) -> String {
     String::from_utf8(child.wait_with_output().await.unwrap().stdout).unwrap().trim().to_owned()
 }
 
-/// Signs like git-remote-codecommit, with the aws CLI's own code where Python has botocore; here by
-/// openssl-free arithmetic: the server's signature has a known-answer test beside it.
+/// Signs like git-remote-codecommit and the aws CLI's helper: with the host's port, and without.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_takes_the_place_of_a_password() {
     let world = World::new().await;

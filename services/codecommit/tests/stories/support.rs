@@ -14,6 +14,7 @@ use towpath_api::{
 use towpath_api_codecommit::{CodeCommit, Server};
 use towpath_codecommit::{CodeCommitService, Config};
 use towpath_store::{Options, Store};
+use towpath_wire::{Handler, Peer};
 
 pub const ACCOUNT: &str = "000000000000";
 pub const REGION: &str = "us-east-1";
@@ -242,9 +243,10 @@ pub async fn serve(listener: tokio::net::TcpListener, service: Arc<CodeCommitSer
         let (stream, peer) = listener.accept().await.unwrap();
         let service = service.clone();
         tokio::spawn(async move {
-            let answer = service_fn(move |request| {
+            let answer = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
                 let service = service.clone();
-                async move { Ok::<_, Infallible>(service.serve_git(request, Some(peer.ip()), false).await) }
+                request.extensions_mut().insert(Peer { address: peer, secure: false });
+                async move { Ok::<_, Infallible>(service.handler().handle(request).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
