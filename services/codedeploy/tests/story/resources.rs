@@ -1,6 +1,8 @@
 //! Applications, groups, configurations, instances and tags: what is kept, and what is refused.
 
 use crate::support::*;
+use serde_json::json;
+use towpath_api::FromNode;
 use towpath_api_codedeploy::*;
 
 fn app(name: &str) -> CreateApplicationInput {
@@ -84,73 +86,32 @@ async fn lists_are_paged() {
 async fn group_options_that_are_not_done_are_refused_by_name() {
     let world = World::new().await;
     world.service.create_application(&admin(), app("shop")).await.unwrap();
-    let base = || group("prod");
-    let style = |type_: &str, option: &str| {
-        Some(DeploymentStyle { deployment_type: Some(type_.into()), deployment_option: Some(option.into()) })
-    };
     let cases = [
-        (
-            "ec2TagFilters",
-            CreateDeploymentGroupInput { ec2_tag_filters: Some(vec![EC2TagFilter::default()]), ..base() },
-        ),
-        (
-            "autoScalingGroups",
-            CreateDeploymentGroupInput { auto_scaling_groups: Some(vec!["a".into()]), ..base() },
-        ),
-        (
-            "ecsServices",
-            CreateDeploymentGroupInput { ecs_services: Some(vec![ECSService::default()]), ..base() },
-        ),
-        (
-            "triggerConfigurations",
-            CreateDeploymentGroupInput {
-                trigger_configurations: Some(vec![TriggerConfig::default()]),
-                ..base()
-            },
-        ),
-        (
-            "BLUE_GREEN",
-            CreateDeploymentGroupInput {
-                deployment_style: style("BLUE_GREEN", "WITHOUT_TRAFFIC_CONTROL"),
-                ..base()
-            },
-        ),
-        (
-            "WITH_TRAFFIC_CONTROL",
-            CreateDeploymentGroupInput {
-                deployment_style: style("IN_PLACE", "WITH_TRAFFIC_CONTROL"),
-                ..base()
-            },
-        ),
-        (
-            "loadBalancerInfo",
-            CreateDeploymentGroupInput {
-                load_balancer_info: Some(LoadBalancerInfo {
-                    elb_info_list: Some(vec![ELBInfo::default()]),
-                    ..Default::default()
-                }),
-                ..base()
-            },
-        ),
-        (
-            "alarmConfiguration",
-            CreateDeploymentGroupInput {
-                alarm_configuration: Some(AlarmConfiguration { enabled: Some(true), ..Default::default() }),
-                ..base()
-            },
-        ),
+        ("ec2TagFilters", json!([{"Key": "a"}])),
+        ("ec2TagSet", json!({"ec2TagSetList": [[{"Key": "a"}]]})),
+        ("autoScalingGroups", json!(["a"])),
+        ("terminationHookEnabled", json!(true)),
+        ("ecsServices", json!([{"serviceName": "a"}])),
+        ("triggerConfigurations", json!([{"triggerName": "a"}])),
+        ("blueGreenDeploymentConfiguration", json!({})),
+        ("loadBalancerInfo", json!({"elbInfoList": [{"name": "a"}]})),
+        ("alarmConfiguration", json!({"enabled": true})),
+        ("ec2DeploymentOptions", json!({"autoScalingGroupProcessesToSuspend": ["a"]})),
+        ("BLUE_GREEN", json!({"deploymentStyle": {"deploymentType": "BLUE_GREEN"}})),
+        ("WITH_TRAFFIC_CONTROL", json!({"deploymentStyle": {"deploymentOption": "WITH_TRAFFIC_CONTROL"}})),
         (
             "DEPLOYMENT_STOP_ON_ALARM",
-            CreateDeploymentGroupInput {
-                auto_rollback_configuration: Some(AutoRollbackConfiguration {
-                    enabled: Some(true),
-                    events: Some(vec!["DEPLOYMENT_STOP_ON_ALARM".into()]),
-                }),
-                ..base()
-            },
+            json!({"autoRollbackConfiguration": {"enabled": true, "events": ["DEPLOYMENT_STOP_ON_ALARM"]}}),
         ),
     ];
-    for (name, input) in cases {
+    for (name, option) in cases {
+        let mut input = serde_json::to_value(group("prod")).unwrap();
+        // An option by its own name, or a member that carries it.
+        match name.starts_with(char::is_lowercase) {
+            true => input[name] = option,
+            false => input.as_object_mut().unwrap().extend(option.as_object().unwrap().clone()),
+        }
+        let input = CreateDeploymentGroupInput::from_node(serde_json::from_value(input).unwrap()).unwrap();
         let refused = world.service.create_deployment_group(&admin(), input).await.expect_err(name);
         assert_eq!(refused.code, "NotImplemented", "{name}");
         assert!(refused.message.contains(name), "{}", refused.message);
@@ -404,7 +365,14 @@ async fn requests_for_deployments_are_checked() {
     assert_eq!(code(service.get_deployment(&admin(), get("none")).await), "InvalidDeploymentIdException");
     let list = service.list_deployments(&admin(), ListDeploymentsInput::default()).await.unwrap();
     assert_eq!(list.deployments.unwrap(), Vec::<String>::new(), "what was refused left nothing behind");
+    world.stop().await;
+}
 
+#[tokio::test]
+async fn deployments_and_their_targets_are_found() {
+    let world = World::new().await;
+    world.fleet(&["web-1"], "CodeDeployDefault.OneAtATime").await;
+    let service = &world.service;
     let first = world.deploy("v1.zip").await;
     world.started(&first).await;
     let target = |id: &str| GetDeploymentTargetInput {
