@@ -129,7 +129,8 @@ pub enum SourcePin {
     CommitId(String),
     S3VersionId(String),
     S3ObjectKey(String),
-    /// A branch or tag that a git trigger named, with the commit that it pointed to.
+    GitTag(String),
+    /// The branch that was pushed, with the commit that it then pointed to.
     GitRef {
         name: String,
         commit: String,

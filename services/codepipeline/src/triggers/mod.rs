@@ -305,7 +305,7 @@ impl Pipelines {
                 }
                 let commit = push.commit.clone();
                 let pin = match push.kind.as_str() {
-                    "tag" => SourcePin::CommitId(commit),
+                    "tag" => SourcePin::GitTag(push.name.clone()),
                     _ => SourcePin::GitRef { name: push.name.clone(), commit },
                 };
                 pins.insert(action.name.clone(), pin);
@@ -356,18 +356,19 @@ impl Pipelines {
 }
 
 fn match_object(structure: &Structure, object: &Object) -> Option<(Trigger, BTreeMap<String, SourcePin>)> {
-    let mut pins = BTreeMap::new();
+    let (mut pins, mut starts) = (BTreeMap::new(), false);
     for action in structure.sources().iter().filter(|action| action.provider == Provider::S3Source) {
         let (bucket, key) = (setting(action, "S3Bucket"), setting(action, "S3ObjectKey"));
         if bucket != Some(object.bucket.as_str()) || key != Some(object.key.as_str()) || !polls(action) {
             continue;
         }
+        starts = true;
         if let Some(version) = &object.version {
             pins.insert(action.name.clone(), SourcePin::S3VersionId(version.clone()));
         }
     }
     let detail = format!("s3://{}/{}", object.bucket, object.key);
-    (!pins.is_empty()).then(|| (Trigger { kind: "PollForSourceChanges".into(), detail }, pins))
+    starts.then(|| (Trigger { kind: "PollForSourceChanges".into(), detail }, pins))
 }
 
 fn setting<'a>(action: &'a Action, key: &str) -> Option<&'a str> {

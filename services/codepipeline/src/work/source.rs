@@ -22,6 +22,7 @@ pub async fn codecommit(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
     let default = ctx.required("BranchName")?;
     let (branch, wanted) = match ctx.execution.pins.get(&ctx.action.name) {
         Some(SourcePin::CommitId(commit)) => (default, Revision::Commit(commit.clone())),
+        Some(SourcePin::GitTag(tag)) => (default, Revision::Tag(tag.clone())),
         Some(SourcePin::GitRef { name, commit }) => (name.clone(), Revision::Commit(commit.clone())),
         _ => (default.clone(), Revision::Branch(default)),
     };
