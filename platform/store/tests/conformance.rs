@@ -143,17 +143,6 @@ async fn listings_go_by_prefix_in_both_orders_page_by_page(store: Store, _: Hand
     assert_eq!((all.items.len(), all.next), (11, None));
 }
 
-async fn large_documents_make_short_pages(store: Store, _: Hand) {
-    for number in 0..11 {
-        let large = note(&format!("{number:x}"), &"x".repeat(towpath_store::MAX_LIST_BYTES / 9));
-        commit(&store, |txn| _ = txn.create(&large)).await.unwrap();
-    }
-    let first = store.list::<Note>("", None, 100, Order::Ascending).await.unwrap();
-    assert_eq!((first.items.len(), first.next.as_deref()), (8, Some("7")));
-    let rest = store.list::<Note>("", first.next.as_deref(), 100, Order::Ascending).await.unwrap();
-    assert_eq!((rest.items.len(), rest.next), (3, None));
-}
-
 async fn limits_are_refused_by_name(store: Store, _: Hand) {
     let large = note("a", &"x".repeat(towpath_store::MAX_DOCUMENT_BYTES));
     let cases = [
@@ -370,7 +359,6 @@ conformance!(
     a_stale_version_conflicts_and_writes_nothing,
     a_document_made_anew_is_not_the_old_one,
     listings_go_by_prefix_in_both_orders_page_by_page,
-    large_documents_make_short_pages,
     limits_are_refused_by_name,
     update_retries_until_nobody_interferes,
     update_keeps_deletes_and_guards,

@@ -100,3 +100,29 @@ pub(super) fn last_sequence(connection: &Connection) -> Result<u64, StoreError> 
 pub(super) fn clamp(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn large_documents_make_short_pages() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection, std::path::Path::new("test.db")).unwrap();
+        let insert =
+            "INSERT INTO documents (kind, key, version, body) VALUES ('k', ?1, 1, printf('%.*c', ?2, 'x'))";
+        for number in 0..11 {
+            let size = MAX_LIST_BYTES as i64 / 9;
+            connection.execute(insert, params![format!("{number:02}"), size]).unwrap();
+        }
+        for order in [Order::Ascending, Order::Descending] {
+            let mut request = Scan { kind: "k", prefix: String::new(), after: None, limit: 100, order };
+            let first = scan(&connection, &request).unwrap();
+            assert_eq!((first.rows.len(), first.more), (9, true));
+            request.after = first.rows.last().map(|row| row.key.clone());
+            let rest = scan(&connection, &request).unwrap();
+            assert_eq!((rest.rows.len(), rest.more), (2, false));
+        }
+    }
+}
