@@ -58,12 +58,11 @@ pub struct Config {
 /// What CodeBuild needs from others.
 #[derive(Clone)]
 pub struct Handles {
-    pub store: Store,
     pub identity: Arc<dyn Identity>,
     pub objects: Arc<dyn Objects>,
     pub sources: Arc<dyn Sources>,
     pub logs: Arc<dyn Logs>,
-    pub sandboxes: Arc<dyn Sandboxes>,
+    pub runner: Arc<dyn Sandboxes>,
 }
 
 /// The service. It implements the generated [`towpath_api_codebuild::CodeBuild`] and
@@ -79,9 +78,9 @@ pub struct CodeBuildService {
 }
 
 impl CodeBuildService {
-    pub fn new(config: Config, handles: Handles) -> Arc<Self> {
-        let Handles { store, identity, objects, sources, logs, sandboxes } = handles;
-        Arc::new(CodeBuildService { config, store, identity, objects, sources, logs, sandboxes })
+    pub fn new(config: Config, store: Store, handles: Handles) -> Arc<Self> {
+        let Handles { identity, objects, sources, logs, runner } = handles;
+        Arc::new(CodeBuildService { config, store, identity, objects, sources, logs, sandboxes: runner })
     }
 
     /// Runs builds and timers until `shutdown`. Begins by removing what an earlier server left on the disk.
