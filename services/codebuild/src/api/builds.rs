@@ -6,7 +6,7 @@ use crate::store::{BUILDS_QUEUE, BuildByProject, BuildByTime, BuildDoc};
 use crate::{CodeBuildService, view};
 use towpath_api::{ApiError, Call};
 use towpath_api_codebuild::*;
-use towpath_store::{Document, Txn};
+use towpath_store::{Document, Job, Txn};
 
 fn project_of(build_id: &str) -> &str {
     build_id.rsplit_once(':').map_or(build_id, |(name, _)| name)
@@ -47,7 +47,8 @@ pub async fn stop(
             &doc.key(),
             |_| Input::Stop,
             |doc, txn| {
-                txn.cancel(BUILDS_QUEUE, &doc.key());
+                // Wakes its worker, which finds it over.
+                txn.enqueue(Job::new(BUILDS_QUEUE, doc.key(), service.store.now()));
             },
         )
         .await;

@@ -12,7 +12,7 @@ use super::{folder, remove_folder, runtimes};
 use crate::buildspec::{self, Buildspec, PhaseName};
 use crate::sandbox::Sandbox;
 use crate::state::{Context, Input, PhaseKind, Rejected, State, Status, after};
-use crate::store::BuildDoc;
+use crate::store::{BUILDS_QUEUE, BuildDoc};
 use crate::{AdvanceError, CodeBuildService, SERVICE, validate, view};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ use towpath_store::{StoreError, Txn};
 const MAX_SESSION_SECONDS: i64 = 12 * 3600;
 /// Beyond the build's own timeout, which ends it first.
 const SANDBOX_MARGIN_MS: u64 = 60_000;
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why an attempt did not come to its end by itself.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +55,18 @@ impl From<AdvanceError> for Stopped {
 }
 
 pub async fn work(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {
+    let key = held.key.clone();
     let mut attempt = Attempt { service, held, sandbox: None, log: None };
     let doc = match attempt.advance(|_| Input::Claimed).await {
         Ok(doc) => doc,
         Err(Stopped::Lost) => return Ok(Txn::new()),
         Err(error) => return Err(Retry::new(error.to_string())),
+    };
+    let folder = match doc.progress.state {
+        State::Running { attempt: number } | State::Publishing { attempt: number } => {
+            Some(folder(&attempt.service, &doc, number))
+        }
+        State::Queued | State::Finished { .. } => None,
     };
     let ended = match doc.progress.state {
         State::Running { attempt: number } => attempt.run(doc, number).await,
@@ -71,7 +79,14 @@ pub async fn work(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Ret
     if let Some(log) = &attempt.log {
         log.close().await;
     }
-    attempt.conclude(ended).await
+    let service = attempt.service.clone();
+    let concluded = attempt.conclude(ended).await;
+    // What is staged is wanted until it is stored.
+    let over = service.store.get::<BuildDoc>(&key).await?.is_none_or(|doc| doc.progress.status().is_some());
+    if let Some(folder) = folder.filter(|_| over) {
+        remove_folder(&folder).await;
+    }
+    concluded
 }
 
 struct Attempt {
@@ -137,9 +152,11 @@ impl Attempt {
         remove_folder(&folder).await;
         let minutes = doc.project.timeout_in_minutes.unwrap_or(60).max(1) as u64;
         let held = self.held.clone();
+        let elsewhere = Self::ended_elsewhere(self.service.clone(), held.key.clone());
         let staged = tokio::select! {
             staged = self.build(doc, folder.clone()) => staged,
             () = held.cancelled() => Err(Stopped::Lost),
+            () = elsewhere => Err(Stopped::Lost),
             () = tokio::time::sleep(Duration::from_secs(minutes * 60)) => {
                 if let Some(log) = &self.log {
                     log.say("Build has timed out. ").await;
@@ -155,10 +172,21 @@ impl Attempt {
             Ok(None) => Ok(()),
             Err(stopped) => Err(stopped),
         };
-        if ended.is_ok() {
-            remove_folder(&folder).await;
-        }
         ended
+    }
+
+    /// Returns when the build is over without this attempt's doing: it was stopped.
+    async fn ended_elsewhere(service: Arc<CodeBuildService>, key: String) {
+        let mut changed = service.store.queue_changed(BUILDS_QUEUE);
+        loop {
+            match service.store.get::<BuildDoc>(&key).await {
+                Ok(Some(doc)) if doc.progress.status().is_none() => {}
+                Ok(_) => return,
+                Err(error) => tracing::warn!(%error, "cannot see whether a build was stopped"),
+            }
+            // The signal is this process's own; a server elsewhere is noticed by and by.
+            let _ = tokio::time::timeout(LOOK_AGAIN, changed.changed()).await;
+        }
     }
 
     /// Goes on with what an earlier server staged.
@@ -167,9 +195,7 @@ impl Attempt {
         let call = self.role(&doc).await.map_err(|error| Stopped::Fault(error.to_string()))?;
         let log = Log::open(&self.service, &call, &doc, Vec::new(), None).await;
         self.log = Some(log.map_err(|error| Stopped::Fault(error.to_string()))?);
-        self.finish(doc, call, folder.clone()).await?;
-        remove_folder(&folder).await;
-        Ok(())
+        self.finish(doc, call, folder).await
     }
 
     async fn role(&self, doc: &BuildDoc) -> Result<Call, ApiError> {

@@ -54,7 +54,7 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
                     // It left the queue meanwhile; this input is rejected there.
                     false => Input::Staged,
                 };
-                match service.advance(&build_key, input, |doc, txn| cancel_build(doc, txn)).await {
+                match service.advance(&build_key, input, |_, _| {}).await {
                     Ok(_) | Err(AdvanceError::Rejected(_) | AdvanceError::Gone) => {}
                     Err(AdvanceError::Store(error)) => return Err(error.into()),
                 }
@@ -67,11 +67,6 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
         }
     }
     Ok(txn)
-}
-
-fn cancel_build(doc: &BuildDoc, txn: &mut Txn) {
-    use towpath_store::Document;
-    txn.cancel(BUILDS_QUEUE, &doc.key());
 }
 
 /// The folder of one attempt at a build.

@@ -26,8 +26,7 @@ async fn a_build_runs_again_from_scratch_after_the_server_died() {
     let phases = build.phases.unwrap();
     assert_eq!(phases.iter().filter(|phase| phase.phase_type.as_deref() == Some("BUILD")).count(), 1);
     assert_eq!(world.objects.puts.lock().unwrap().len(), 1);
-    let folders = std::fs::read_dir(world.folder.path().join("codebuild/builds")).unwrap().count();
-    assert_eq!(folders, 0);
+    world.nothing_left().await;
     let finished = world.store.events_after(0, 1000).await.unwrap();
     let finished = finished.iter().filter(|(_, event)| event.detail["build-status"] == "SUCCEEDED").count();
     assert_eq!(finished, 1, "never twice recorded");

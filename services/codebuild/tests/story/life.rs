@@ -49,8 +49,7 @@ async fn a_build_succeeds_with_true_phases_and_events() {
     assert_eq!(shown.last().unwrap(), "State Change SUCCEEDED");
     assert_eq!(shown.len(), 13, "{shown:?}");
     assert_eq!(world.sandboxes.alive.load(std::sync::atomic::Ordering::SeqCst), 0);
-    let left = std::fs::read_dir(world.folder.path().join("codebuild/builds")).unwrap().count();
-    assert_eq!(left, 0, "nothing stays on the disk");
+    world.nothing_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +71,7 @@ async fn stopping_ends_the_commands_at_once() {
     })
     .await
     .expect("the sandbox ends");
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    world.nothing_left().await;
     assert!(!marker.exists());
     // Stopping again changes nothing.
     let again = world.service.stop_build(&world.call, input).await.unwrap().build.unwrap();

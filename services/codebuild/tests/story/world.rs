@@ -157,6 +157,18 @@ impl World {
         self.finished(&id).await
     }
 
+    /// Waits until no build's folder is on the disk.
+    pub async fn nothing_left(&self) {
+        let builds = self.folder.path().join("codebuild/builds");
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while std::fs::read_dir(&builds).unwrap().count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("nothing stays on the disk");
+    }
+
     pub fn log(&self, id: &str) -> Vec<String> {
         self.logs.lines(id.rsplit(':').next().unwrap())
     }
