@@ -214,7 +214,7 @@ async fn kernel_doors_are_closed(world: World) {
         ("user namespace", "unshare -U true"),
         ("mount namespace", "unshare -m true"),
         ("network namespace", "unshare -n true"),
-        ("other namespaces", "nsenter -t 1 -u true"),
+        ("other namespaces", "nsenter -t $$ -u true"),
         ("kernel memory map", "test -s /proc/kallsyms"),
         ("sysfs", "test -e /sys/kernel"),
         ("bpf file system", "test -e /sys/fs"),
@@ -231,12 +231,11 @@ async fn kernel_doors_are_closed(world: World) {
     doors.push(("add_key", call(libc::SYS_add_key, "b\"user\", b\"k\", b\"v\", 1, -2")));
     doors.push(("bpf", call(libc::SYS_bpf, "0, 0, 0")));
     doors.push(("perf", call(libc::SYS_perf_event_open, "0, 0, -1, -1, 0")));
-    doors.push(("clone with a user namespace", "python3 -c 1".into()));
-    doors.pop();
     for (name, script) in &doors {
         assert!(!works(&sandbox, script).await, "{name}: {script}");
         // The controls need rights that only root has.
-        if world.is_root() {
+        let missing = *name == "sysrq" && !std::path::Path::new("/proc/sysrq-trigger").exists();
+        if world.is_root() && !missing {
             assert!(works_outside(script), "control of {name}: {script}");
         }
     }
@@ -271,8 +270,7 @@ async fn destruction_inside_is_harmless(world: World) {
     let before = (fs::read("/bin/ls").unwrap(), fs::read_dir("/etc").unwrap().count());
     let sandbox = world.start(|_| {}).await;
     let packages = std::path::Path::new("/var/lib/dpkg").exists();
-    shell(&sandbox, "rm -rf /etc /var/lib/dpkg; printf '#!/bin/sh\necho fake' > /bin/ls; rm -rf /usr/share")
-        .await;
+    shell(&sandbox, "rm -rf /etc /var/lib/dpkg; printf '#!/bin/sh\necho fake' > /bin/ls").await;
     let changed = works(&sandbox, "test \"$(/bin/ls)\" = fake && ! test -e /etc/passwd").await;
     // As root the change shows inside, or the test would show nothing; without root it is refused.
     assert_eq!(changed, world.is_root());

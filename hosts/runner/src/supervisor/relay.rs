@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// Connections at a time, per door.
 const CONNECTIONS: usize = 512;
@@ -60,12 +61,15 @@ where
 {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Connections end with the door.
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
         match listener.accept().await {
             Ok((near, _)) => {
                 let carried = work(near);
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     // A broken connection is the two ends' own affair.
                     carried.await.ok();
                     drop(place);

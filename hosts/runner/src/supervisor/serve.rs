@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::{Made, discard, relay};
 use crate::channel::{AsyncChannel, Channel, watch};
@@ -64,8 +65,9 @@ async fn serve(mut made: Made, holder: Channel) -> std::io::Result<()> {
     let init = Channel::from_fd(made.init.as_fd().try_clone_to_owned()?);
     let init = Arc::new(AsyncChannel::new(init)?);
     let (socket_requests, mut wanted_sockets) = mpsc::channel::<oneshot::Sender<OwnedFd>>(QUEUE);
+    let mut doors = JoinSet::new();
     for door in made.doors.drain(..) {
-        tokio::spawn(relay::serve(door, socket_requests.clone()));
+        doors.spawn(relay::serve(door, socket_requests.clone()));
     }
     let root = made.root.try_clone()?;
     let report = made.report.clone();
@@ -95,6 +97,7 @@ async fn serve(mut made: Made, holder: Channel) -> std::io::Result<()> {
             Some(wanted) = wanted_sockets.recv() => this.ask_socket(wanted).await,
         }
     };
+    doors.shutdown().await;
     this.end(&reason).await;
     Ok(())
 }

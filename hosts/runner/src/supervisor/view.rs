@@ -84,30 +84,29 @@ impl<'a> Workshop<'a> {
     }
 
     pub fn bind(&self, root: &NewRoot, bind: &Bind) -> Result<(), Failure> {
+        let step = || format!("show {:?} at {}", bind.source, bind.target.display());
         let source = match &bind.source {
             BindSource::Path(path) => path.clone(),
-            BindSource::CurrentExecutable => PathBuf::from("/proc/self/exe"),
+            BindSource::CurrentExecutable => match own_executable().step(step)? {
+                Some(path) => path,
+                None => return copy_own_executable(root, &bind.target).step(step),
+            },
         };
-        let step = || format!("show {} at {}", source.display(), bind.target.display());
         let is_folder = fs::metadata(&source).step(step)?.is_dir();
         let target =
             if is_folder { root.folder(&bind.target) } else { root.file(&bind.target) }.step(step)?;
-        let read_only = bind.access == Access::ReadOnly;
-        if bind.access == Access::CopyOnWrite && is_folder {
-            return self.copy_on_write(&source, &target).step(step);
+        match (bind.access, is_folder) {
+            (Access::CopyOnWrite, true) => self.copy_on_write(&source, &target).step(step),
+            (Access::CopyOnWrite, false) => {
+                let (content, mode) =
+                    fs::read(&source).and_then(|c| Ok((c, fs::metadata(&source)?.mode()))).step(step)?;
+                root.write(&bind.target, &content, mode & 0o777).step(step)
+            }
+            (access, _) => {
+                let mount = self.host_mount(&source, access == Access::ReadOnly).step(step)?;
+                sys::attach_mount(mount.as_fd(), target.as_fd()).step(step)
+            }
         }
-        if bind.access == Access::CopyOnWrite {
-            let content = fs::read(&source).step(step)?;
-            return root.write(&bind.target, &content, 0o644).step(step);
-        }
-        let mount = if bind.source == BindSource::CurrentExecutable {
-            let copy = sys::clone_mount(None, &source, Depth::One).step(step)?;
-            sys::set_mount(copy.as_fd(), SAFE | libc::MOUNT_ATTR_RDONLY, None, Depth::One).step(step)?;
-            copy
-        } else {
-            self.host_mount(&source, read_only).step(step)?
-        };
-        sys::attach_mount(mount.as_fd(), target.as_fd()).step(step)
     }
 
     /// Toolchains, extra folders, binds, devices, and this sandbox's own files in `/etc`.
@@ -180,4 +179,17 @@ pub fn overlay(
 /// Keeps mounts of this process from spreading to the host, and the host's from spreading here.
 pub fn private_mounts() -> Result<(), Failure> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).step(|| "make mounts private".into())
+}
+
+/// This process's executable by its path, if that still leads to it: the link in `/proc` itself leads into the
+/// mount namespace that this process was started in, from where nothing can be bound.
+fn own_executable() -> io::Result<Option<PathBuf>> {
+    let (path, own) = (fs::read_link("/proc/self/exe")?, fs::metadata("/proc/self/exe")?);
+    let same = fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()));
+    Ok(same.then_some(path))
+}
+
+/// For an executable that was replaced on disk since it started.
+fn copy_own_executable(root: &NewRoot, target: &Path) -> io::Result<()> {
+    root.write(target, &fs::read("/proc/self/exe")?, 0o755)
 }
