@@ -174,6 +174,29 @@ async fn a_full_database_fails_the_large_commit_alone() {
     assert!(store.get::<Count>("1/00000002").await.unwrap().is_some(), "there is space again");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_documents_give_their_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(folder.path())).await.unwrap();
+    for number in 0..24 {
+        create(&store, count(0, number, 1 << 20)).await.unwrap();
+    }
+    for number in 0..24 {
+        let old = store.get::<Count>(&format!("0/{number:08}")).await.unwrap().unwrap();
+        let mut txn = Txn::new();
+        txn.delete(&old);
+        store.commit(txn).await.unwrap();
+    }
+    for number in 0..400 {
+        create(&store, count(1, number, 10)).await.unwrap();
+    }
+    store.close().await;
+    let size_bytes = std::fs::metadata(folder.path().join("towpath.db")).unwrap().len();
+    assert!(size_bytes < 20 << 20, "{size_bytes}");
+    let store = Store::open(Options::new(folder.path())).await.unwrap();
+    assert_eq!(store.list::<Count>("", None, 500, Order::Ascending).await.unwrap().items.len(), 400);
+}
+
 /// Not a test: runs on a file system of 4 MiB that the test below mounts for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "started by the test below"]

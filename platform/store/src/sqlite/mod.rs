@@ -39,7 +39,15 @@ impl Sqlite {
         // SQLite gives its -wal and -shm files the permissions of the database.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
+        // Takes effect for a new file only, and only before anything else is written to it.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+        let journal: String =
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if journal != "wal" {
+            let reason =
+                format!("{} is on a file system without shared memory: SQLite needs it", path.display());
+            return Err(StoreError::storage(reason));
+        }
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
         if let Some(max_bytes) = options.max_bytes {

@@ -6,6 +6,9 @@
 //! A failing database (a full disk) rolls the whole group back, and then each request is tried alone, so
 //! that one large commit takes no small ones with it.
 //!
+//! What deleted documents leave behind is used again; where there is much of it, it is given back to the
+//! file system: a little now and then, and more while nobody waits.
+//!
 //! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway.
 
 use super::apply::{self, Failure, Tick};
@@ -19,6 +22,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 use towpath_api::Timestamp;
+
+/// How often the writer looks for space to give back.
+const GROUPS_PER_SHRINK: u64 = 64;
+/// Free pages (of 4 KiB) that stay for the next documents, and how many go at a time.
+const FREE_PAGES_KEPT: i64 = 4096;
+const SHRINK_PAGES: i64 = 512;
 
 pub(super) enum Task {
     Commit { ops: Vec<Op>, bytes: usize, now: Timestamp },
@@ -69,7 +78,7 @@ impl Writer {
         let tick =
             connection.query_row("SELECT value FROM counters WHERE name = 'tick'", [], |row| row.get(0))?;
         let (sender, receiver) = mpsc::channel(WRITER_QUEUE);
-        let worker = Thread { connection, saved_tick: tick, tick, synced: true };
+        let worker = Thread { connection, saved_tick: tick, tick, synced: true, groups: 0 };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || {
             worker.run(receiver);
             drop(lock);
@@ -111,6 +120,7 @@ struct Thread {
     tick: Tick,
     /// Whether `PRAGMA synchronous` is `full` at the moment.
     synced: bool,
+    groups: u64,
 }
 
 impl Thread {
@@ -124,7 +134,30 @@ impl Thread {
                 group.push(request);
             }
             self.serve(group);
+            self.groups += 1;
+            if self.groups.is_multiple_of(GROUPS_PER_SHRINK)
+                && let Err(error) = self.shrink(&queue)
+            {
+                tracing::warn!(%error, "cannot give free space back to the file system");
+            }
         }
+    }
+
+    fn shrink(&self, queue: &mpsc::Receiver<Request>) -> Result<(), rusqlite::Error> {
+        let free = || self.connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+        let mut first = true;
+        while free()? > FREE_PAGES_KEPT && (first || queue.is_empty()) {
+            first = false;
+            self.execute("BEGIN IMMEDIATE")?;
+            // One call frees one page, unless it is read to its end, which this interface does not do for
+            // statements without columns.
+            let free_page = || self.connection.execute_batch("PRAGMA incremental_vacuum(1)");
+            if (0..SHRINK_PAGES).try_for_each(|_| free_page()).is_err() {
+                return self.execute("ROLLBACK");
+            }
+            self.execute("COMMIT")?;
+        }
+        Ok(())
     }
 
     fn serve(&mut self, group: Vec<Request>) {
