@@ -7,7 +7,7 @@
 
 use crate::error::Fault;
 use crate::state::machine::apply;
-use crate::state::{ActionStatus, Change, Event, PipelineState, StageState, World};
+use crate::state::{ActionStatus, Change, Event, Execution, PipelineState, StageState, World};
 use crate::store::*;
 use crate::structure::{self, Provider, Structure};
 use std::collections::{BTreeMap, HashMap};
@@ -215,27 +215,8 @@ impl Flow {
             Change::ActionStarted { stage, action, id, .. } => {
                 self.write_started(pipeline, world, (name, stage, action, id), txn);
             }
-            Change::ActionEnded { stage, id, status, .. } => {
-                let (old, mut doc) = match finished.take() {
-                    Some((old, doc)) if doc.id == *id => (old, doc),
-                    other => {
-                        *finished = other;
-                        let key = ActionDoc::key_of(generation, id);
-                        let Some(old) = self.store.get::<ActionDoc>(&key).await? else { return Ok(()) };
-                        let doc = old.doc.clone();
-                        (old, doc)
-                    }
-                };
-                doc.status = *status;
-                doc.updated = now;
-                if *status == ActionStatus::Abandoned {
-                    // What runs outside is told to stop.
-                    txn.enqueue(Job::new(ACTIONS, doc.key(), now));
-                }
-                let declared = world.structures.get(&execution.version).and_then(|s| s.stage(stage));
-                let declared = declared.and_then(|stage| stage.action(&doc.action));
-                txn.emit(crate::events::action(&doc, declared, execution, now));
-                txn.replace(&old, &doc);
+            Change::ActionEnded { id, status, .. } => {
+                self.write_ended(world, (generation, execution), (id, *status), finished, txn).await?;
             }
             Change::RollBack { stage, target, .. } => {
                 let payload = serde_json::json!({
@@ -248,6 +229,42 @@ impl Flow {
                 txn.enqueue(Job::new(STARTS, key, now).with_payload(payload));
             }
         }
+        Ok(())
+    }
+
+    async fn write_ended(
+        &self,
+        world: &World,
+        (generation, execution): (&str, &Execution),
+        (action_id, status): (&str, ActionStatus),
+        finished: &mut Option<(Versioned<ActionDoc>, ActionDoc)>,
+        txn: &mut Txn,
+    ) -> Result<(), Fault> {
+        let now = self.store.now();
+        let (old, mut doc) = match finished.take() {
+            Some((old, doc)) if doc.id == action_id => (old, doc),
+            other => {
+                *finished = other;
+                let Some(old) =
+                    self.store.get::<ActionDoc>(&ActionDoc::key_of(generation, action_id)).await?
+                else {
+                    return Ok(());
+                };
+                let doc = old.doc.clone();
+                (old, doc)
+            }
+        };
+        doc.status = status;
+        doc.updated = now;
+        if status == ActionStatus::Abandoned {
+            // What runs outside is told to stop.
+            txn.enqueue(Job::new(ACTIONS, doc.key(), now));
+        }
+        let stage =
+            world.structures.get(&execution.version).and_then(|structure| structure.stage(&doc.stage));
+        let declared = stage.and_then(|stage| stage.action(&doc.action));
+        txn.emit(crate::events::action(&doc, declared, execution, now));
+        txn.replace(&old, &doc);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod api;
 pub mod error;
 pub mod events;
 pub mod flow;
+mod purge;
 mod render;
 mod starts;
 pub mod state;
@@ -88,16 +89,19 @@ impl Pipelines {
             tracing::error!(%error, %scratch, "the folder for artifacts on their way cannot be prepared");
         }
         let store = self.flow.store.clone();
-        let (actions, starts, events) = (self.clone(), self.clone(), self.clone());
+        let (actions, starts, purges, events) = (self.clone(), self.clone(), self.clone(), self.clone());
         let actions = Worker::new(store.clone(), store::ACTIONS)
             .concurrency(self.config.concurrency)
             .run(move |held| work::drive(actions.clone(), held), shutdown.clone());
         let starts = Worker::new(store.clone(), store::STARTS)
             .concurrency(4)
             .run(move |held| triggers::start(starts.clone(), held), shutdown.clone());
+        let purges = Worker::new(store.clone(), store::PURGES)
+            .concurrency(1)
+            .run(move |held| purge::purge(purges.clone(), held), shutdown.clone());
         let events = Subscriber::new(store, "codepipeline")
             .filter(triggers::concerns_us)
             .run(move |event| triggers::receive(events.clone(), event), shutdown);
-        tokio::join!(actions, starts, events);
+        tokio::join!(actions, starts, purges, events);
     }
 }

@@ -17,6 +17,9 @@ pub const ACTIONS: &str = "codepipeline/actions";
 /// Queue of starts that an event asked for, by event and pipeline.
 pub const STARTS: &str = "codepipeline/starts";
 
+/// Queue of generations of deleted pipelines.
+pub const PURGES: &str = "codepipeline/purges";
+
 /// Which pipeline: the first three parts of every key that belongs to one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelineId {

@@ -78,7 +78,7 @@ async fn hand_out(service: &Pipelines, open: Versioned<OpenJob>) -> Result<Optio
     let mut txn = Txn::new();
     let Some(job) = job.filter(|job| matches!(job.state, JobState::Offered { .. })) else {
         txn.delete(&open);
-        let _ = store.commit(txn).await.or_else(unless_conflict)?;
+        store.commit(txn).await.or_else(unless_conflict)?;
         return Ok(None);
     };
     let Some(data) = data(service, &job).await? else { return Ok(None) };

@@ -247,6 +247,7 @@ async fn try_delete(service: &Pipelines, id: &PipelineId) -> Result<(), Fault> {
             txn.enqueue(towpath_store::Job::new(ACTIONS, key, now));
         }
     }
+    txn.enqueue(crate::purge::job(&doc.generation, now));
     service.flow.store.commit(txn).await?;
     Ok(())
 }

@@ -321,7 +321,7 @@ impl Machine<'_> {
 
     fn transition(&mut self, stage: &str, to: Transition) -> Result<(), Refusal> {
         let current = self.world.structures.get(&self.world.board.version);
-        if !current.is_some_and(|structure| structure.stage(stage).is_some()) {
+        if current.is_none_or(|structure| structure.stage(stage).is_none()) {
             return Err(Refusal::UnknownStage(stage.to_owned()));
         }
         self.world.board.slot(stage).transition = to;

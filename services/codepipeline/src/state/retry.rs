@@ -13,7 +13,7 @@ impl Machine<'_> {
         let execution =
             self.world.executions.get(id).ok_or_else(|| Refusal::UnknownExecution(id.to_owned()))?;
         let current = self.world.structures.get(&self.world.board.version);
-        if !current.is_some_and(|structure| structure.stage(stage).is_some()) {
+        if current.is_none_or(|structure| structure.stage(stage).is_none()) {
             return Err(Refusal::UnknownStage(stage.to_owned()));
         }
         let here = match &execution.progress {

@@ -235,7 +235,7 @@ fn variables_and_namespaces() {
 }
 
 #[test]
-fn modes_triggers_and_failure_conditions() {
+fn modes_and_triggers() {
     check(&[
         (
             |d| {
@@ -295,6 +295,12 @@ fn modes_triggers_and_failure_conditions() {
             NOT_DONE,
             "pull request",
         ),
+    ]);
+}
+
+#[test]
+fn conditions() {
+    check(&[
         (|d| stage_of(d, 1).before_entry = Some(BeforeEntryConditions::default()), NOT_DONE, "beforeEntry"),
         (
             |d| {

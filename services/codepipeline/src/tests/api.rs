@@ -30,11 +30,20 @@ async fn versions_are_kept_and_a_name_is_taken_once() {
     assert_eq!(missing.code, "PipelineNotFoundException");
 }
 
+/// Executions that the store still has of a generation.
+async fn left(life: &Life, generation: &str) -> usize {
+    let prefix = towpath_store::key(&[generation, ""]);
+    let order = towpath_store::Order::Ascending;
+    life.store.list::<crate::store::ExecutionDoc>(&prefix, None, 10, order).await.unwrap().items.len()
+}
+
 #[tokio::test]
 async fn a_deleted_pipeline_leaves_no_history_to_its_successor() {
     let (town, _folder, life, first) = begin(journey()).await;
     life.until("the build's id", || async { life.latest("Build", "Package").await?.external_execution_id })
         .await;
+    let id = crate::api::pipeline_id(&life.call, Some("web".into()));
+    let generation = life.service.flow.pipeline(&id).await.unwrap().generation.clone();
     let input = DeletePipelineInput { name: Some("web".into()) };
     life.service.delete_pipeline(&life.call, input.clone()).await.unwrap();
     life.service.delete_pipeline(&life.call, input).await.unwrap();
@@ -47,6 +56,11 @@ async fn a_deleted_pipeline_leaves_no_history_to_its_successor() {
     let fresh = life.nth(1).await;
     assert_ne!(fresh, first);
     assert!(life.executions().await.iter().all(|one| one.pipeline_execution_id.as_ref() != Some(&first)));
+    assert!(left(&life, &generation).await > 0);
+    town.clock.0.fetch_add(11 * 60_000, Ordering::SeqCst);
+    life.store.wake_all();
+    life.until("the old history's end", || async { (left(&life, &generation).await == 0).then_some(()) })
+        .await;
 }
 
 #[tokio::test]

@@ -116,10 +116,13 @@ with_refusals! {
     }
 }
 
+/// Versions by bucket and key, oldest first.
+pub type Stored = BTreeMap<(String, String), Vec<(ObjectInfo, Bytes)>>;
+
 /// Buckets in memory, all versioned but `plain`.
 #[derive(Default)]
 pub struct Buckets {
-    pub stored: Mutex<BTreeMap<(String, String), Vec<(ObjectInfo, Bytes)>>>,
+    pub stored: Mutex<Stored>,
     pub puts: Mutex<Vec<String>>,
 }
 

@@ -54,7 +54,7 @@ pub async fn perform(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
         Some(status) => {
             let mut ending = Ending::failed("JobFailed", terminated(status, &build));
             ending.summary = Some(format!("Build terminated with state: {status}"));
-            Ok(Next::Done(ending))
+            Ok(ending.done())
         }
     }
 }
@@ -161,7 +161,7 @@ async fn succeeded(ctx: &Ctx<'_>, build: Build) -> Result<Next, Failure> {
             format!("The exported variables take {size} bytes; at most {limit} are allowed."),
         ));
     }
-    Ok(Next::Done(Ending::succeeded(Products { artifacts, variables, revision: None }, None)))
+    Ok(Ending::succeeded(Products { artifacts, variables, revision: None }, None).done())
 }
 
 /// AWS's sentence: the state, and the first phase that did not succeed.

@@ -32,7 +32,7 @@ pub async fn perform(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
         Some("Succeeded") => {
             let variables = [("DeploymentId".to_owned(), id)].into();
             let products = Products { variables, ..Products::default() };
-            Ok(Next::Done(Ending::succeeded(products, Some("Deployment Succeeded".into()))))
+            Ok(Ending::succeeded(products, Some("Deployment Succeeded".into())).done())
         }
         Some(status @ ("Failed" | "Stopped")) => {
             let error = info.error_information.unwrap_or_default();
@@ -40,7 +40,7 @@ pub async fn perform(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
             let what = if status == "Failed" { "failed" } else { "was stopped" };
             let mut ending = Ending::failed("JobFailed", format!("Deployment {id} {what}{why}"));
             ending.summary = Some(format!("Deployment {id} {what}"));
-            Ok(Next::Done(ending))
+            Ok(ending.done())
         }
         _ => Ok(ctx.net()),
     }

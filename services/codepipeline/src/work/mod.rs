@@ -34,7 +34,7 @@ use towpath_store::{Document, Job, Lease, Txn, Versioned};
 pub enum Next {
     /// Look again then, or when woken.
     Wait(Timestamp),
-    Done(Ending),
+    Done(Box<Ending>),
 }
 
 /// How an action ends, with what is shown of it.
@@ -52,6 +52,10 @@ pub struct Ending {
 impl Ending {
     pub fn succeeded(products: Products, summary: Option<String>) -> Ending {
         Ending { result: Some(products), summary, ..Ending::default() }
+    }
+
+    pub fn done(self) -> Next {
+        Next::Done(Box::new(self))
     }
 
     pub fn failed(code: &str, message: impl Into<String>) -> Ending {
@@ -117,7 +121,7 @@ impl Pipelines {
                 txn.enqueue(Job::new(ACTIONS, key, until.min(deadline)));
                 Ok(txn)
             }
-            Ok(Next::Done(ending)) => self.settle(pipeline, &key, ending, held).await,
+            Ok(Next::Done(ending)) => self.settle(pipeline, &key, *ending, held).await,
             Err(Failure::Action(error)) => {
                 let ending = Ending { error: Some(error), ..Ending::default() };
                 self.settle(pipeline, &key, ending, held).await

@@ -51,7 +51,7 @@ pub async fn deploy(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
         (usize::from(changed), 1)
     };
     let summary = format!("{changed} of {total} objects written to s3://{bucket}/{prefix}");
-    Ok(Next::Done(Ending::succeeded(Products::default(), Some(summary))))
+    Ok(Ending::succeeded(Products::default(), Some(summary)).done())
 }
 
 fn join(prefix: &str, relative: &str) -> String {

@@ -62,7 +62,7 @@ pub async fn codecommit(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
             created: Some(commit.committer.at),
         }),
     };
-    Ok(Next::Done(Ending::succeeded(products, Some(summary))))
+    Ok(Ending::succeeded(products, Some(summary)).done())
 }
 
 fn commit_variables(repository: &str, branch: &str, commit: &CommitInfo) -> BTreeMap<String, String> {
@@ -177,5 +177,5 @@ pub async fn s3(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
             created: Some(info.last_modified),
         }),
     };
-    Ok(Next::Done(Ending::succeeded(products, Some(summary))))
+    Ok(Ending::succeeded(products, Some(summary)).done())
 }
