@@ -61,22 +61,35 @@ raw!(
     LastUses = "iam/last-use"
 );
 
-fn inputs(key: &str, credential: &str) -> BTreeMap<&'static str, Value> {
-    let policy = "arn:aws:iam::000000000000:policy/p";
-    let other = "arn:aws:iam::aws:policy/ReadOnlyAccess";
-    let document = document(ALLOW_READ);
+const POLICY: &str = "arn:aws:iam::000000000000:policy/p";
+const OTHER: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
+
+type Table = BTreeMap<&'static str, Value>;
+
+fn with(base: &Value, more: Value) -> Value {
+    let mut merged = base.as_object().unwrap().clone();
+    merged.extend(more.as_object().unwrap().clone());
+    Value::Object(merged)
+}
+
+fn bob() -> Value {
+    json!({"UserName": "bob"})
+}
+
+/// One input for each operation, all of which would succeed for who may do them.
+fn inputs(key: &str, credential: &str) -> Table {
+    let mut table = entities();
+    table.extend(policies());
+    table.extend(credentials(key, credential));
+    table.extend(held());
+    table
+}
+
+fn entities() -> Table {
     let trust = trust_service("codebuild.amazonaws.com");
     let tags = json!([{"Key": "k", "Value": "v"}]);
-    let (user, group, role) =
-        (json!({"UserName": "bob"}), json!({"GroupName": "g"}), json!({"RoleName": "r"}));
-    let with = |base: &Value, more: Value| {
-        let mut merged = base.as_object().unwrap().clone();
-        merged.extend(more.as_object().unwrap().clone());
-        Value::Object(merged)
-    };
-    let access_key = with(&user, json!({"AccessKeyId": key}));
-    let specific = with(&user, json!({"ServiceSpecificCredentialId": credential}));
-    let mut table = BTreeMap::from([
+    let (user, group, role) = (bob(), json!({"GroupName": "g"}), json!({"RoleName": "r"}));
+    BTreeMap::from([
         ("CreateUser", json!({"UserName": "new"})),
         ("GetUser", user.clone()),
         ("ListUsers", json!({})),
@@ -97,42 +110,64 @@ fn inputs(key: &str, credential: &str) -> BTreeMap<&'static str, Value> {
         ("UpdateRoleDescription", with(&role, json!({"Description": "new"}))),
         ("UpdateAssumeRolePolicy", with(&role, json!({"PolicyDocument": trust}))),
         ("DeleteRole", json!({"RoleName": "bare"})),
-        ("CreateAccessKey", user.clone()),
-        ("ListAccessKeys", user.clone()),
-        ("UpdateAccessKey", with(&access_key, json!({"Status": "Inactive"}))),
-        ("DeleteAccessKey", access_key),
-        ("GetAccessKeyLastUsed", json!({"AccessKeyId": key})),
-        ("CreatePolicy", json!({"PolicyName": "new", "PolicyDocument": document})),
-        ("GetPolicy", json!({"PolicyArn": policy})),
-        ("ListPolicies", json!({})),
-        ("DeletePolicy", json!({"PolicyArn": "arn:aws:iam::000000000000:policy/unused"})),
-        ("CreatePolicyVersion", json!({"PolicyArn": policy, "PolicyDocument": document})),
-        ("GetPolicyVersion", json!({"PolicyArn": policy, "VersionId": "v1"})),
-        ("ListPolicyVersions", json!({"PolicyArn": policy})),
-        ("SetDefaultPolicyVersion", json!({"PolicyArn": policy, "VersionId": "v2"})),
-        ("DeletePolicyVersion", json!({"PolicyArn": policy, "VersionId": "v2"})),
-        ("ListEntitiesForPolicy", json!({"PolicyArn": policy})),
-        ("PutUserPermissionsBoundary", with(&user, json!({"PermissionsBoundary": other}))),
+        ("PutUserPermissionsBoundary", with(&user, json!({"PermissionsBoundary": OTHER}))),
         ("DeleteUserPermissionsBoundary", user.clone()),
-        ("PutRolePermissionsBoundary", with(&role, json!({"PermissionsBoundary": other}))),
+        ("PutRolePermissionsBoundary", with(&role, json!({"PermissionsBoundary": OTHER}))),
         ("DeleteRolePermissionsBoundary", role.clone()),
-        ("CreateServiceSpecificCredential", with(&user, json!({"ServiceName": "codecommit.amazonaws.com"}))),
-        ("ListServiceSpecificCredentials", user.clone()),
-        ("UpdateServiceSpecificCredential", with(&specific, json!({"Status": "Inactive"}))),
-        ("ResetServiceSpecificCredential", specific.clone()),
-        ("DeleteServiceSpecificCredential", specific),
         ("TagUser", with(&user, json!({"Tags": tags}))),
         ("UntagUser", with(&user, json!({"TagKeys": ["t"]}))),
         ("ListUserTags", user.clone()),
         ("TagRole", with(&role, json!({"Tags": tags}))),
         ("UntagRole", with(&role, json!({"TagKeys": ["t"]}))),
         ("ListRoleTags", role.clone()),
-        ("TagPolicy", json!({"PolicyArn": policy, "Tags": tags})),
-        ("UntagPolicy", json!({"PolicyArn": policy, "TagKeys": ["t"]})),
-        ("ListPolicyTags", json!({"PolicyArn": policy})),
+    ])
+}
+
+fn policies() -> Table {
+    let (policy, document) = (json!({"PolicyArn": POLICY}), document(ALLOW_READ));
+    let tags = json!([{"Key": "k", "Value": "v"}]);
+    BTreeMap::from([
+        ("CreatePolicy", json!({"PolicyName": "new", "PolicyDocument": document})),
+        ("GetPolicy", policy.clone()),
+        ("ListPolicies", json!({})),
+        ("DeletePolicy", json!({"PolicyArn": "arn:aws:iam::000000000000:policy/unused"})),
+        ("CreatePolicyVersion", with(&policy, json!({"PolicyDocument": document}))),
+        ("GetPolicyVersion", with(&policy, json!({"VersionId": "v1"}))),
+        ("ListPolicyVersions", policy.clone()),
+        ("SetDefaultPolicyVersion", with(&policy, json!({"VersionId": "v2"}))),
+        ("DeletePolicyVersion", with(&policy, json!({"VersionId": "v2"}))),
+        ("ListEntitiesForPolicy", policy.clone()),
+        ("TagPolicy", with(&policy, json!({"Tags": tags}))),
+        ("UntagPolicy", with(&policy, json!({"TagKeys": ["t"]}))),
+        ("ListPolicyTags", policy.clone()),
+    ])
+}
+
+fn credentials(key: &str, credential: &str) -> Table {
+    let user = bob();
+    let access_key = with(&user, json!({"AccessKeyId": key}));
+    let specific = with(&user, json!({"ServiceSpecificCredentialId": credential}));
+    BTreeMap::from([
+        ("CreateAccessKey", user.clone()),
+        ("ListAccessKeys", user.clone()),
+        ("UpdateAccessKey", with(&access_key, json!({"Status": "Inactive"}))),
+        ("DeleteAccessKey", access_key),
+        ("GetAccessKeyLastUsed", json!({"AccessKeyId": key})),
+        ("CreateServiceSpecificCredential", with(&user, json!({"ServiceName": "codecommit.amazonaws.com"}))),
+        ("ListServiceSpecificCredentials", user.clone()),
+        ("UpdateServiceSpecificCredential", with(&specific, json!({"Status": "Inactive"}))),
+        ("ResetServiceSpecificCredential", specific.clone()),
+        ("DeleteServiceSpecificCredential", specific),
         ("AssumeRole", json!({"RoleArn": "arn:aws:iam::000000000000:role/r", "RoleSessionName": "session"})),
         ("GetAccessKeyInfo", json!({"AccessKeyId": key})),
-    ]);
+    ])
+}
+
+/// Attached and inline policies.
+fn held() -> Table {
+    let document = document(ALLOW_READ);
+    let (user, group, role) = (bob(), json!({"GroupName": "g"}), json!({"RoleName": "r"}));
+    let mut table = Table::new();
     let kinds = [
         (
             &user,
@@ -172,8 +207,8 @@ fn inputs(key: &str, credential: &str) -> BTreeMap<&'static str, Value> {
         ),
     ];
     for (base, [attach, detach, attached, put, get, list, delete]) in kinds {
-        table.insert(attach, with(base, json!({"PolicyArn": other})));
-        table.insert(detach, with(base, json!({"PolicyArn": policy})));
+        table.insert(attach, with(base, json!({"PolicyArn": OTHER})));
+        table.insert(detach, with(base, json!({"PolicyArn": POLICY})));
         table.insert(attached, base.clone());
         table.insert(put, with(base, json!({"PolicyName": "inline", "PolicyDocument": document})));
         table.insert(get, with(base, json!({"PolicyName": "inline"})));

@@ -264,6 +264,31 @@ async fn git_passwords_open_until_they_are_reset_disabled_or_deleted() {
         world.iam.update_service_specific_credential(&root, update).await.unwrap();
         assert_eq!(opens(&renewed).await.is_some(), works);
     }
+    let delete = DeleteServiceSpecificCredentialInput {
+        user_name: Some("alice".into()),
+        service_specific_credential_id: id,
+    };
+    world.iam.delete_service_specific_credential(&root, delete).await.unwrap();
+    assert!(opens(&renewed).await.is_none());
+    let list = ListServiceSpecificCredentialsInput {
+        user_name: Some("alice".into()),
+        ..ListServiceSpecificCredentialsInput::default()
+    };
+    let listed = world.iam.list_service_specific_credentials(&root, list).await.unwrap();
+    assert_eq!(listed.service_specific_credentials.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_user_has_two_git_passwords_at_most() {
+    let world = World::new().await;
+    let root = world.root().await;
+    world.user("alice").await;
+    let create = || CreateServiceSpecificCredentialInput {
+        user_name: Some("alice".into()),
+        service_name: Some(CODECOMMIT.into()),
+        credential_age_days: None,
+    };
+    world.iam.create_service_specific_credential(&root, create()).await.unwrap();
     let second = world.iam.create_service_specific_credential(&root, create()).await.unwrap();
     let second = second.service_specific_credential.unwrap().service_user_name;
     assert_eq!(second.as_deref(), Some("alice+1-at-000000000000"));
@@ -279,18 +304,6 @@ async fn git_passwords_open_until_they_are_reset_disabled_or_deleted() {
         "NotSupportedService",
         "s3.amazonaws",
     );
-    let delete = DeleteServiceSpecificCredentialInput {
-        user_name: Some("alice".into()),
-        service_specific_credential_id: id,
-    };
-    world.iam.delete_service_specific_credential(&root, delete).await.unwrap();
-    assert!(opens(&renewed).await.is_none());
-    let list = ListServiceSpecificCredentialsInput {
-        user_name: Some("alice".into()),
-        ..ListServiceSpecificCredentialsInput::default()
-    };
-    let listed = world.iam.list_service_specific_credentials(&root, list).await.unwrap();
-    assert_eq!(listed.service_specific_credentials.unwrap().len(), 1);
 }
 
 #[tokio::test]
