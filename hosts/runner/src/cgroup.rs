@@ -48,6 +48,8 @@ struct Setting {
     one: Vec<(&'static str, String)>,
     two: Vec<(&'static str, String)>,
     what: &'static str,
+    /// What stands in for it where there is no control group.
+    otherwise: &'static str,
 }
 
 impl Cgroup {
@@ -59,7 +61,7 @@ impl Cgroup {
         let mut wanted = settings(limits);
         if let Some(two) = two {
             let inside: Vec<Setting> = extract(&mut wanted, |s| two.controllers.contains(s.controller));
-            match make_two(two, state_dir, id, &inside) {
+            match again(|| make_two(two, state_dir, id, &inside)) {
                 Ok(folder) => {
                     cgroup.unified = fs::File::open(&folder).ok().map(Into::into);
                     if limits.memory_bytes.is_some() && two.controllers.contains("memory") {
@@ -75,7 +77,7 @@ impl Cgroup {
             if inside.is_empty() {
                 continue;
             }
-            match make_one(one, state_dir, id, &inside) {
+            match again(|| make_one(one, state_dir, id, &inside)) {
                 Ok(folder) => {
                     if one.controllers.contains("memory") {
                         cgroup.oom_events = Some(folder.join("memory.oom_control"));
@@ -87,9 +89,8 @@ impl Cgroup {
         }
         for setting in wanted {
             weaknesses.push(format!(
-                "no control group for {}: this server may not make one with the {} controller, so the limit holds \
-                 only as far as resource limits reach (per process for memory, not at all for CPU)",
-                setting.what, setting.controller
+                "{} ({}): this server may not make control groups with the {} controller",
+                setting.what, setting.otherwise, setting.controller
             ));
         }
         cgroup
@@ -145,21 +146,27 @@ impl Cgroup {
 pub fn remove(folders: &[PathBuf]) -> io::Result<()> {
     let deadline = Instant::now() + REMOVAL;
     for folder in folders {
-        let mut pause = Duration::from_micros(200);
-        loop {
-            match fs::remove_dir(folder) {
-                Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                Err(e) if Instant::now() > deadline => return Err(e),
-                Err(_) => {
-                    kill_all(folder);
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(20));
-                }
+        remove_one(folder, deadline)?;
+        // The shared group above, when this was its last; another sandbox may be making its own just now.
+        folder.parent().map(fs::remove_dir);
+    }
+    Ok(())
+}
+
+fn remove_one(folder: &Path, deadline: Instant) -> io::Result<()> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match fs::remove_dir(folder) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if Instant::now() > deadline => return Err(e),
+            Err(_) => {
+                kill_all(folder);
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(20));
             }
         }
     }
-    Ok(())
 }
 
 fn kill_all(folder: &Path) {
@@ -180,6 +187,7 @@ fn settings(limits: &Limits) -> Vec<Setting> {
         one: vec![("pids.max", pids.clone())],
         two: vec![("pids.max", pids)],
         what: "the process limit",
+        otherwise: "held by a resource limit",
     }];
     if let Some(bytes) = limits.memory_bytes {
         let bytes = bytes.to_string();
@@ -191,6 +199,7 @@ fn settings(limits: &Limits) -> Vec<Setting> {
             ],
             two: vec![("memory.max", bytes), ("?memory.swap.max", "0".into())],
             what: "the memory limit",
+            otherwise: "watched, not enforced: page cache is not counted, and a quick process may pass it briefly",
         });
     }
     if let Some(cpus) = limits.cpus {
@@ -203,6 +212,7 @@ fn settings(limits: &Limits) -> Vec<Setting> {
             ],
             two: vec![("cpu.max", format!("{quota_us} {CPU_PERIOD_US}"))],
             what: "the CPU limit",
+            otherwise: "not held at all",
         });
     }
     settings
@@ -245,10 +255,23 @@ fn make_two(hierarchy: &Hierarchy, state_dir: &Path, id: &str, settings: &[Setti
 }
 
 fn make_one(hierarchy: &Hierarchy, state_dir: &Path, id: &str, settings: &[Setting]) -> io::Result<PathBuf> {
-    let folder = hierarchy.own.join(group_name(state_dir)).join(id);
-    fs::create_dir_all(&folder)?;
+    let shared = hierarchy.own.join(group_name(state_dir));
+    let folder = shared.join(id);
+    create(&shared)?;
+    create(&folder)?;
     apply(&folder, settings.iter().flat_map(|s| &s.one)).inspect_err(|_| drop(fs::remove_dir(&folder)))?;
     Ok(folder)
+}
+
+/// The shared group may vanish while it is being used, with the last sandbox of another server's.
+fn again(mut make: impl FnMut() -> io::Result<PathBuf>) -> io::Result<PathBuf> {
+    for _ in 0..20 {
+        match make() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+    make()
 }
 
 fn create(folder: &Path) -> io::Result<()> {

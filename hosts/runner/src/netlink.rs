@@ -38,16 +38,18 @@ impl Netlink {
     }
 
     /// A pair of virtual interfaces, `peer` in the network namespace of process `peer_pid`.
-    pub fn add_veth(&mut self, name: &str, peer: &str, peer_pid: i32) -> io::Result<()> {
+    pub fn add_veth(&mut self, name: &str, peer: &str, peer_pid: i32, mtu_bytes: u32) -> io::Result<()> {
         let mut request = Request::new(libc::RTM_NEWLINK, NLM_CREATE);
         request.link_header(0, 0, 0);
         request.text(libc::IFLA_IFNAME, name);
+        request.attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes());
         let info = request.begin(libc::IFLA_LINKINFO);
         request.text(libc::IFLA_INFO_KIND, "veth");
         let data = request.begin(libc::IFLA_INFO_DATA);
         let side = request.begin(VETH_INFO_PEER);
         request.link_header(0, 0, 0);
         request.text(libc::IFLA_IFNAME, peer);
+        request.attribute(libc::IFLA_MTU, &mtu_bytes.to_ne_bytes());
         request.attribute(libc::IFLA_NET_NS_PID, &peer_pid.to_ne_bytes());
         request.end(side);
         request.end(data);

@@ -14,6 +14,9 @@ use crate::channel::{AsyncChannel, Channel};
 use crate::messages::{ExecRequest, FromSupervisor, ToSupervisor};
 use crate::{Command, ExitStatus, Output, Report, RunnerError, View};
 
+/// Reads after a command's end: twice a pipe's usual size.
+const LAST_READS: usize = 8;
+
 /// A handle on a running sandbox; clones share it, and the last one dropped kills it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
@@ -44,9 +47,12 @@ struct Shared {
     ended: watch::Sender<Option<String>>,
 }
 
+/// Process id inside and terminal, or why it did not start.
+type Start = Result<(i32, Option<OwnedFd>), String>;
+
 #[derive(Debug)]
 struct Waiting {
-    started: Option<oneshot::Sender<Result<(i32, Option<OwnedFd>), String>>>,
+    started: Option<oneshot::Sender<Start>>,
     exited: Option<oneshot::Sender<ExitStatus>>,
 }
 
@@ -296,24 +302,28 @@ async fn collect(
     mut end: watch::Receiver<bool>,
 ) -> Result<(Vec<u8>, bool), RunnerError> {
     let (mut kept, mut cut, mut part) = (Vec::new(), false, vec![0; 16 * 1024]);
-    loop {
-        let read = tokio::select! {
-            biased;
-            read = from.read(&mut part) => read?,
-            _ = end.wait_for(|ended| *ended) => {
-                // The pipe is not blocking: what the command wrote is in it, or has been read.
-                let mut rest = File::from(from.as_fd().try_clone_to_owned()?);
-                match rest.read(&mut part) {
-                    Ok(size) => size,
-                    Err(_) => 0,
-                }
-            }
-        };
-        if read == 0 {
-            return Ok((kept, cut));
-        }
-        let room = limit_bytes.saturating_sub(kept.len()).min(read);
-        cut |= room < read;
+    let mut keep = |part: &[u8]| {
+        let room = limit_bytes.saturating_sub(kept.len()).min(part.len());
+        cut |= room < part.len();
         kept.extend_from_slice(&part[..room]);
+    };
+    loop {
+        tokio::select! {
+            read = from.read(&mut part) => match read? {
+                0 => return Ok((kept, cut)),
+                size => keep(&part[..size]),
+            },
+            _ = end.wait_for(|ended| *ended) => break,
+        }
     }
+    // What the command wrote is in the pipe, which does not block. What it left running may write for ever: so
+    // no more than a full pipe.
+    let mut rest = File::from(from.as_fd().try_clone_to_owned()?);
+    for _ in 0..LAST_READS {
+        match rest.read(&mut part).unwrap_or_default() {
+            0 => break,
+            size => keep(&part[..size]),
+        }
+    }
+    Ok((kept, cut))
 }

@@ -124,7 +124,7 @@ mod tests {
         std::os::unix::fs::symlink(state.path(), folder.join("link")).unwrap();
         fs::create_dir(folder.join("closed")).unwrap();
         fs::write(folder.join("closed/file"), "x").unwrap();
-        fs::set_permissions(folder.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(folder.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         discard(state.path(), &folder).unwrap();
         empty(state.path()).unwrap();
         assert_eq!(fs::read_dir(state.path().join("trash")).unwrap().count(), 0);

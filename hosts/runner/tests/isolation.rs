@@ -215,7 +215,7 @@ async fn kernel_doors_are_closed(world: World) {
         ("mount namespace", "unshare -m true"),
         ("network namespace", "unshare -n true"),
         ("other namespaces", "nsenter -t $$ -u true"),
-        ("kernel memory map", "test -s /proc/kallsyms"),
+        ("kernel memory map", "head -c 1 /proc/kallsyms | grep -q ."),
         ("sysfs", "test -e /sys/kernel"),
         ("bpf file system", "test -e /sys/fs"),
         ("cgroup files", "test -e /sys/fs/cgroup"),

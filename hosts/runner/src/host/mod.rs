@@ -223,10 +223,11 @@ fn sweep_one(state_dir: &Path, name: &str) -> Result<(), RunnerError> {
     }
     let place = folder(state_dir, name);
     // A host that is just being started has its folder before its supervisor; it is younger than this.
+    let described = place.join("host.json").exists();
     let young = fs::metadata(&place)
         .and_then(|m| m.modified())
         .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < std::time::Duration::from_secs(30)));
-    if place.exists() && !(young && !place.join("host.json").exists()) {
+    if place.exists() && (described || !young) {
         trash::discard(state_dir, &place).map_err(RunnerError::file(&place))?;
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 
 use crate::messages::{ExecRequest, InitPlan};
 use crate::spec::{Mode, WindowSize};
@@ -232,7 +233,10 @@ fn find_account(user: &str) -> Result<Account, String> {
 }
 
 fn read_accounts(path: &str) -> Result<Vec<String>, String> {
-    let file = File::open(path).map_err(|e| format!("{path}: {e}"))?;
+    // Not blocking: it may be a named pipe by now.
+    let mut options = File::options();
+    let file =
+        options.read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|e| format!("{path}: {e}"))?;
     let lines = BufReader::new(file.take(ACCOUNTS_BYTES)).lines();
     lines.collect::<Result<_, _>>().map_err(|e| format!("{path}: {e}"))
 }

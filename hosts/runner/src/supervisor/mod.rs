@@ -6,6 +6,7 @@
 //! signal), its mounts vanish with its namespace, and a sweep removes the rest.
 
 mod copied;
+mod memory;
 mod mirror;
 pub mod network;
 mod relay;
@@ -301,7 +302,8 @@ fn rlimits(plan: &Plan, cgroup: &Cgroup) -> Vec<(u32, u64)> {
         limits.push((libc::RLIMIT_NPROC, u64::from(pids)));
     }
     if let Some(bytes) = plan.spec.limits.memory_bytes.filter(|_| !cgroup.enforces_memory()) {
-        limits.push((libc::RLIMIT_DATA, bytes));
+        // Counts what is only reserved, too: a backstop for the watch (see [`memory`]), not the limit itself.
+        limits.push((libc::RLIMIT_DATA, bytes.saturating_mul(4)));
     }
     limits
 }

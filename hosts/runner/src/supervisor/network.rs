@@ -22,9 +22,9 @@ pub fn connect(plan: &Plan, slot: &Slot, init_pid: i32) -> Result<InsideAddress,
     let (gateway, address) = slot.addresses(plan.network.range);
     let mut netlink = Netlink::open().step(|| "open netlink".into())?;
     let step = || format!("make the interface {name}");
-    let mut tries = 0;
+    let (mtu_bytes, mut tries) = (uplink_mtu_bytes(), 0);
     // The namespace of the number's last holder is taken down in the background; its name frees with it.
-    while let Err(e) = netlink.add_veth(&name, INSIDE, init_pid) {
+    while let Err(e) = netlink.add_veth(&name, INSIDE, init_pid, mtu_bytes) {
         tries += 1;
         if e.raw_os_error() != Some(libc::EEXIST) || tries > 500 {
             return Err(e).step(step);
@@ -35,6 +35,19 @@ pub fn connect(plan: &Plan, slot: &Slot, init_pid: i32) -> Result<InsideAddress,
     netlink.add_address(&name, gateway, 30).step(step)?;
     netlink.set_up(&name).step(step)?;
     Ok(InsideAddress { interface: INSIDE.into(), address, prefix: 30, gateway })
+}
+
+/// Of the interface with the default route: larger packets would have to be refused on the way, which not every
+/// network tells.
+fn uplink_mtu_bytes() -> u32 {
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let uplink = routes
+        .lines()
+        .skip(1)
+        .map(|l| l.split_whitespace().collect::<Vec<_>>())
+        .find(|l| l.get(1) == Some(&"00000000"));
+    let mtu = uplink.and_then(|l| std::fs::read_to_string(format!("/sys/class/net/{}/mtu", l[0])).ok());
+    mtu.and_then(|m| m.trim().parse().ok()).filter(|m| (576..=9000).contains(m)).unwrap_or(1500)
 }
 
 /// What the inside's own routes close: the host's addresses, and link-local ones, where clouds give out

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Made, discard, relay};
+use super::{Made, discard, memory, relay};
 use crate::channel::{AsyncChannel, Channel, watch};
 use crate::messages::{ExecRequest, FromInit, FromSupervisor, Holder, ToInit, ToSupervisor};
 use crate::spec::ExitStatus;
@@ -51,6 +52,8 @@ struct Loop {
     sockets: HashMap<u64, oneshot::Sender<OwnedFd>>,
     next: u64,
     events: mpsc::Sender<Event>,
+    /// Processes that the memory watch has killed, where no control group does.
+    watch_kills: Arc<AtomicU64>,
 }
 
 /// Serves a made sandbox to its end. Returns the process's exit code.
@@ -78,6 +81,7 @@ async fn serve(mut made: Made, holder: Channel) -> std::io::Result<()> {
         sockets: HashMap::new(),
         next: 1,
         events: events.clone(),
+        watch_kills: Arc::default(),
         made,
     };
     this.watch(&init)?;
@@ -120,6 +124,11 @@ impl Loop {
             pidfd.readable().await.map(drop).ok();
             events.send(Event::End("its first process was killed".into())).await.ok();
         });
+        if let Some(bytes) = self.made.plan.spec.limits.memory_bytes
+            && !self.made.cgroup.enforces_memory()
+        {
+            tokio::spawn(memory::watch(self.made.init_pid, bytes, self.watch_kills.clone()));
+        }
         if let Some(wall_ms) = self.made.plan.spec.limits.wall_ms {
             let events = self.events.clone();
             tokio::spawn(async move {
@@ -222,7 +231,7 @@ impl Loop {
         for fd in &fds {
             self.give_pipe(fd);
         }
-        let oom_kills_before = self.made.cgroup.oom_kills();
+        let oom_kills_before = self.oom_kills();
         self.running.insert(ours, Running { client, seq, oom_kills_before });
         let raw: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         if let Err(e) = self.init.send(&ToInit::Exec { seq: ours, request }, &raw).await {
@@ -300,8 +309,12 @@ impl Loop {
         }
     }
 
+    fn oom_kills(&self) -> u64 {
+        self.made.cgroup.oom_kills() + self.watch_kills.load(Ordering::Relaxed)
+    }
+
     fn status(&self, raw: i32, running: &Running) -> ExitStatus {
-        let out_of_memory = self.made.cgroup.oom_kills() > running.oom_kills_before;
+        let out_of_memory = self.oom_kills() > running.oom_kills_before;
         if libc::WIFSIGNALED(raw) {
             let signal = libc::WTERMSIG(raw);
             return ExitStatus { code: 128 + signal, signal: Some(signal), out_of_memory };
