@@ -213,7 +213,10 @@ pub fn action_state(action: &Action, doc: Option<&ActionDoc>) -> ActionState {
             error_details: error(doc),
             external_execution_id: external,
             external_execution_url: url(doc),
-            last_status_change: Some(doc.updated),
+            last_status_change: Some(match doc.status {
+                ActionStatus::InProgress => doc.started,
+                _ => doc.updated,
+            }),
             last_updated_by: doc.updated_by.clone(),
             log_stream_arn: doc.log_stream_arn.clone(),
             percent_complete: doc.percent,

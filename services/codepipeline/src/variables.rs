@@ -9,6 +9,14 @@ pub const MAX_RESOLVED_BYTES: usize = 100 << 10;
 /// All output variables of one action together.
 pub const MAX_OUTPUT_BYTES: usize = 122_880;
 
+/// All output variables of one execution together: they are kept in its document.
+pub const MAX_EXECUTION_OUTPUT_BYTES: usize = 2 << 20;
+
+/// The size of variables as the limits count it.
+pub fn size(variables: &BTreeMap<String, String>) -> usize {
+    variables.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     Variable {

@@ -253,7 +253,7 @@ pub async fn put_job_success_result(
         )
         .into());
     }
-    let size: usize = variables.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let size = crate::variables::size(&variables);
     if size > crate::variables::MAX_OUTPUT_BYTES {
         let limit = crate::variables::MAX_OUTPUT_BYTES;
         let message = format!("The output variables take {size} bytes; at most {limit} are allowed.");

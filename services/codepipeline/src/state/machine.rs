@@ -76,7 +76,10 @@ impl Machine<'_> {
             .inbound
             .iter()
             .filter_map(|other| self.world.executions.get(other))
-            .filter(|execution| execution.mode == Mode::Superseded)
+            // A rollback takes nobody's place: what waits for the next release still waits afterwards.
+            .filter(|execution| {
+                execution.mode == Mode::Superseded && execution.kind == ExecutionKind::Standard
+            })
             .map(|execution| (execution.sequence, execution.id.clone()))
             .collect();
         let Some((_, newest)) = waiting.iter().max().cloned() else { return };

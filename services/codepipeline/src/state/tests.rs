@@ -323,6 +323,18 @@ fn a_rollback_runs_one_stage_past_a_closed_transition() {
     assert_eq!(game.stage("r1"), "Build");
     game.pass("r1", "Build");
     assert_eq!(game.stage("r1"), "Succeeded", "it does not go on to the next stage");
+    game.start("e2").unwrap();
+    game.pass("e2", "Source");
+    let target = ExecutionKind::Rollback { target: "e1".into() };
+    let progress = Progress::Waiting { stage: "Build".into() };
+    let rollback = Execution { kind: target, progress, ..sample::execution("r2") };
+    game.tell(Event::Start(Box::new(rollback))).unwrap();
+    game.pass("r2", "Build");
+    assert_eq!(
+        (game.stage("r2").as_str(), game.stage("e2").as_str()),
+        ("Succeeded", "→Build"),
+        "the next release waits on"
+    );
 }
 
 #[test]

@@ -153,7 +153,7 @@ async fn succeeded(ctx: &Ctx<'_>, build: Build) -> Result<Next, Failure> {
     let exported = build.exported_environment_variables.into_iter().flatten();
     let variables: BTreeMap<String, String> =
         exported.filter_map(|variable| Some((variable.name?, variable.value.unwrap_or_default()))).collect();
-    let size: usize = variables.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let size = crate::variables::size(&variables);
     if size > crate::variables::MAX_OUTPUT_BYTES {
         let limit = crate::variables::MAX_OUTPUT_BYTES;
         return Err(Failure::action(

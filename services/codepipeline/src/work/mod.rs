@@ -25,6 +25,7 @@ use crate::retrying;
 use crate::state::{ActionStatus, Event, Outcome, Products};
 use crate::store::*;
 use crate::structure::Provider;
+use crate::variables;
 use std::sync::Arc;
 use towpath_api::Timestamp;
 use towpath_durable::{Held, Retry};
@@ -180,8 +181,18 @@ impl Pipelines {
         if let (External::Job { external_id, .. }, Some(id)) = (&mut doc.external, &ending.external_id) {
             *external_id = Some(id.clone());
         }
+        let kept = self.flow.execution(pipeline, &doc.execution).await?.execution.outputs;
+        let total = kept.values().chain([&doc.products.variables]).map(variables::size).sum::<usize>();
+        if total > variables::MAX_EXECUTION_OUTPUT_BYTES && doc.error.is_none() {
+            let limit = variables::MAX_EXECUTION_OUTPUT_BYTES;
+            let message = format!(
+                "The output variables of the execution take {total} bytes; at most {limit} are allowed."
+            );
+            doc.error = Some(ActionError { code: "OutputVariablesSizeExceeded".into(), message });
+            doc.products = Products::default();
+        }
         let outcome = match &ending.result {
-            Some(products) if ending.error.is_none() => Outcome::Succeeded(Box::new(products.clone())),
+            Some(products) if doc.error.is_none() => Outcome::Succeeded(Box::new(products.clone())),
             _ => Outcome::Failed,
         };
         let (execution, stage) = (doc.execution.clone(), doc.stage.clone());
