@@ -57,6 +57,13 @@ impl Netlink {
         self.ask(request)
     }
 
+    pub fn delete(&mut self, interface: &str) -> io::Result<()> {
+        let index = index_of(interface)?;
+        let mut request = Request::new(libc::RTM_DELLINK, 0);
+        request.link_header(index, 0, 0);
+        self.ask(request)
+    }
+
     pub fn set_up(&mut self, interface: &str) -> io::Result<()> {
         let index = index_of(interface)?;
         let mut request = Request::new(libc::RTM_NEWLINK, 0);

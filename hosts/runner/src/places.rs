@@ -186,8 +186,8 @@ impl NewRoot {
     }
 
     /// The minimal `/dev`: a tmpfs with the harmless devices of the host bound into it.
-    pub fn devices(&self) -> io::Result<()> {
-        self.tmpfs(Path::new("/dev"), "755", "50%", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)?;
+    pub fn devices(&self, shared_memory: &str) -> io::Result<()> {
+        self.tmpfs(Path::new("/dev"), "755", "1m", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC)?;
         for name in ["null", "zero", "full", "random", "urandom", "tty"] {
             let host = Path::new("/dev").join(name);
             let device = sys::clone_mount(None, &host, sys::Depth::One)?;
@@ -196,7 +196,7 @@ impl NewRoot {
         for name in ["/dev/pts", "/dev/mqueue"] {
             self.folder(Path::new(name))?;
         }
-        self.tmpfs(Path::new("/dev/shm"), "1777", "50%", MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+        self.tmpfs(Path::new("/dev/shm"), "1777", shared_memory, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
         for (name, target) in [
             ("ptmx", "pts/ptmx"),
             ("fd", "/proc/self/fd"),

@@ -33,6 +33,7 @@ stories! {
     a_bad_specification_changes_nothing,
     packages_download_from_inside,
     a_terminal_is_a_terminal,
+    many_run_at_once,
 }
 
 async fn commands_run_one_after_another_and_together(world: World) {
@@ -415,4 +416,32 @@ async fn a_terminal_is_a_terminal(world: World) {
     for expected in ["/dev/pts/0", "33 99", "got keys"] {
         assert!(text.contains(expected), "{text}");
     }
+}
+
+async fn many_run_at_once(world: World) {
+    let runner = world.runner();
+    let (waves, count) = (2, 12);
+    for wave in 0..waves {
+        let started = (0..count).map(|number| {
+            let runner = runner.clone();
+            tokio::spawn(async move {
+                let mut spec = Spec::new(format!("many-{wave}-{number}"));
+                spec.network = Network::Egress;
+                let sandbox = runner.start(spec).await.unwrap();
+                let (name, address) = (said(&sandbox, "hostname").await, sandbox.report().address);
+                sandbox.destroy().await.unwrap();
+                (name.trim().to_owned(), address)
+            })
+        });
+        let started: Vec<_> = started.collect();
+        let mut addresses = std::collections::BTreeSet::new();
+        for (number, task) in started.into_iter().enumerate() {
+            let (name, address) = task.await.unwrap();
+            assert_eq!(name, format!("many-{wave}-{number}"));
+            addresses.extend(address);
+        }
+        assert_eq!(addresses.is_empty(), !world.is_root());
+    }
+    assert_eq!(fs::read_dir(world.config.state_dir.join("run")).unwrap().count(), 0);
+    assert_eq!(mounts_below(&world.config.state_dir), Vec::<String>::new());
 }

@@ -124,9 +124,6 @@ fn become_command(prepared: &Prepared, report: RawFd) -> (&'static str, io::Erro
         if libc::setsid() < 0 {
             return failed("setsid");
         }
-        if libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 {
-            return failed("prctl");
-        }
         // Out of the way first: a stream's number may itself be 0, 1 or 2.
         let mut high = [0; 3];
         for (target, fd) in prepared.streams.iter().enumerate() {

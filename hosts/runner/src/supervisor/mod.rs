@@ -143,10 +143,10 @@ fn make(plan: Plan, started: Instant) -> Result<Made, Failure> {
         Mode::Root => Some(Slot::take().step(|| "take a sandbox number".into())?),
         Mode::Rootless => None,
     };
-    let mut cgroup = Cgroup::create(&plan.state_dir, &plan.spec.id, &plan.spec.limits, &mut weaknesses);
+    let cgroup = Cgroup::create(&plan.state_dir, &plan.spec.id, &plan.spec.limits, &mut weaknesses);
     let record: Vec<String> = cgroup.folders().iter().map(|f| f.display().to_string()).collect();
     fs::write(home.path.join("cgroups"), record.join("\n")).step(|| "record the control groups".into())?;
-    let result = make_inside(&plan, &home, slot.as_ref(), &mut cgroup, weaknesses, started);
+    let result = make_inside(&plan, &home, slot.as_ref(), &cgroup, weaknesses, started);
     match result {
         Ok((inside, root, doors, report, usernet)) => Ok(Made {
             owner: slot.as_ref().map_or(0, Slot::first_uid),
@@ -182,7 +182,7 @@ fn make_inside(
     plan: &Plan,
     home: &Home,
     slot: Option<&Slot>,
-    cgroup: &mut Cgroup,
+    cgroup: &Cgroup,
     mut weaknesses: Vec<String>,
     started: Instant,
 ) -> Result<Furnished, Failure> {
@@ -247,7 +247,7 @@ fn make_inside(
     Ok((inside, root, doors, report, usernet))
 }
 
-fn clone_init(plan: &Plan, cgroup: &mut Cgroup) -> Result<Inside, Failure> {
+fn clone_init(plan: &Plan, cgroup: &Cgroup) -> Result<Inside, Failure> {
     let (ours, theirs) = channel::pair().step(|| "make init's channel".into())?;
     let namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWPID
@@ -256,16 +256,12 @@ fn clone_init(plan: &Plan, cgroup: &mut Cgroup) -> Result<Inside, Failure> {
         | libc::CLONE_NEWNET;
     let into =
         cgroup.unified().map(|fd| fd.try_clone_to_owned()).transpose().step(|| "open the group".into())?;
-    let cloned = match sys::clone_into(namespaces, into.as_ref().map(AsFd::as_fd)) {
-        Ok(cloned) => {
-            if into.is_some() {
-                cgroup.joined();
-            }
-            Ok(cloned)
-        }
+    let clone =
+        |into: Option<&OwnedFd>| cgroup.clone_within(|| sys::clone_into(namespaces, into.map(AsFd::as_fd)));
+    let (cloned, joined) = match clone(into.as_ref()) {
         // The kernel or the owner of the common ancestor may forbid cloning into a group; joining may work.
-        Err(_) if into.is_some() => sys::clone_into(namespaces, None),
-        Err(e) => Err(e),
+        Err(_) if into.is_some() => (clone(None), false),
+        cloned => (cloned, true),
     };
     let cloned = cloned.map_err(|e| Failure {
         step: "make namespaces".into(),
@@ -278,7 +274,9 @@ fn clone_init(plan: &Plan, cgroup: &mut Cgroup) -> Result<Inside, Failure> {
             init::run(theirs)
         }
         Cloned::Parent { pid, pidfd } => {
-            cgroup.add(pid).step(|| "join the control groups".into())?;
+            if !joined {
+                cgroup.join_unified(pid).step(|| "join the control group".into())?;
+            }
             Ok(Inside { channel: ours, pid, pidfd })
         }
     }

@@ -23,13 +23,14 @@ pub fn connect(plan: &Plan, slot: &Slot, init_pid: i32) -> Result<InsideAddress,
     let mut netlink = Netlink::open().step(|| "open netlink".into())?;
     let step = || format!("make the interface {name}");
     let (mtu_bytes, mut tries) = (uplink_mtu_bytes(), 0);
-    // The namespace of the number's last holder is taken down in the background; its name frees with it.
+    // The namespace of the number's last holder is taken down in the background, its interface with it; the
+    // number is ours now, so what still has the name is in nobody's use.
     while let Err(e) = netlink.add_veth(&name, INSIDE, init_pid, mtu_bytes) {
         tries += 1;
-        if e.raw_os_error() != Some(libc::EEXIST) || tries > 500 {
+        if e.raw_os_error() != Some(libc::EEXIST) || tries > 100 {
             return Err(e).step(step);
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        netlink.delete(&name).ok();
     }
     std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1").ok();
     netlink.add_address(&name, gateway, 30).step(step)?;

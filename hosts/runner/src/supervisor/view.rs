@@ -125,7 +125,9 @@ impl<'a> Workshop<'a> {
         for bind in self.plan.files.iter().chain(&self.plan.spec.binds) {
             self.bind(root, bind)?;
         }
-        root.devices().step(|| "make /dev".into())
+        let shared_memory =
+            self.plan.spec.limits.memory_bytes.map_or("50%".to_owned(), |bytes| bytes.to_string());
+        root.devices(&shared_memory).step(|| "make /dev".into())
     }
 
     /// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, by name and content.
