@@ -17,6 +17,7 @@ stories! {
     a_host_s_service_is_restarted,
     a_killed_host_is_swept,
     names_are_checked,
+    a_host_has_an_address_that_only_its_own_machine_reaches,
 }
 
 fn spec(name: &str) -> HostSpec {
@@ -112,5 +113,28 @@ async fn names_are_checked(world: World) {
         assert!(matches!(host::run(&world.config, spec(name)).await, Err(RunnerError::Invalid(_))), "{name}");
         let command = Command::new(["true"]).stdout(File::create("/dev/null").unwrap());
         assert!(host::exec(&world.config.state_dir, name, command).await.is_err());
+    }
+}
+
+async fn a_host_has_an_address_that_only_its_own_machine_reaches(world: World) {
+    let serve = "cd /srv && (setsid /usr/bin/python3 -m http.server 8000 >/dev/null 2>&1 &)";
+    let mut addresses = Vec::new();
+    for name in ["web-1", "web-2"] {
+        let host = host::run(&world.config, HostSpec::new(name)).await.unwrap();
+        assert_eq!(there(&world, name, serve).await.1, 0);
+        addresses.push(host.address);
+    }
+    if let [Some(first), Some(second)] = addresses[..] {
+        for address in [first, second] {
+            eventually("it answers", || TcpStream::connect((address, 8000)).is_ok()).await;
+        }
+        let connect = |address| format!("timeout 3 bash -c '</dev/tcp/{address}/8000'");
+        assert_eq!(there(&world, "web-1", &connect(first)).await.1, 0);
+        assert_ne!(there(&world, "web-1", &connect(second)).await.1, 0);
+    } else {
+        assert_eq!((addresses, world.is_root()), (vec![None, None], false));
+    }
+    for name in ["web-1", "web-2"] {
+        host::stop(&world.config.state_dir, name).await.unwrap();
     }
 }
