@@ -100,30 +100,28 @@ pub fn hidden_folders(state_dir: &Path) -> Vec<PathBuf> {
     engines.chain(own).collect()
 }
 
-/// Where the layer for this host is, or will be.
-pub fn path(state_dir: &Path) -> io::Result<PathBuf> {
+/// The layer for this host as it is now, made unless it is there. It depends on what the host's root holds, so
+/// ask again for each sandbox.
+pub fn make(state_dir: &Path) -> io::Result<PathBuf> {
     let mut hash = DefaultHasher::new();
     (VERSION, state_dir, host_names()?, fs::read("/etc/passwd")?, fs::read("/etc/group")?).hash(&mut hash);
-    Ok(state_dir.join("layers").join(format!("{:016x}", hash.finish())))
-}
-
-/// Makes the layer unless it is there.
-pub fn make(state_dir: &Path) -> io::Result<()> {
-    let path = path(state_dir)?;
+    hidden_folders(state_dir).hash(&mut hash);
+    let path = state_dir.join("layers").join(format!("{:016x}", hash.finish()));
     if path.exists() {
-        return Ok(());
+        return Ok(path);
     }
-    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let draft = path.with_extension(format!("{}.{}.draft", std::process::id(), crate::sys::now_ms()));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&draft)?;
     fill(&draft, state_dir)?;
     match fs::rename(&draft, &path) {
-        Err(_) if path.exists() => fs::remove_dir_all(&draft),
-        other => other,
+        Err(_) if path.exists() => fs::remove_dir_all(&draft)?,
+        other => other?,
     }
+    Ok(path)
 }
 
 /// Host mounts of disk file systems below a shown folder: each needs a view of its own. Parents first.
-pub fn visible_mounts() -> Vec<PathBuf> {
+pub fn visible_mounts(state_dir: &Path) -> Vec<PathBuf> {
     const DISKS: &[&str] =
         &["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "erofs", "squashfs"];
     let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else { return Vec::new() };
@@ -135,7 +133,7 @@ pub fn visible_mounts() -> Vec<PathBuf> {
             continue;
         };
         let path = PathBuf::from(path.replace("\\040", " "));
-        if DISKS.contains(&kind) && is_shown(&path, Path::new("/nonexistent")) {
+        if DISKS.contains(&kind) && is_shown(&path, state_dir) {
             mounts.insert(path);
         }
     }

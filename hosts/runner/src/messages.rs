@@ -24,6 +24,8 @@ pub struct Plan {
     pub resolvers: Vec<std::net::IpAddr>,
     pub search_domains: Vec<String>,
     pub network: NetworkConfig,
+    /// What hides the host's own files, as root.
+    pub layer: Option<PathBuf>,
     pub holder: Holder,
 }
 

@@ -21,6 +21,7 @@ use crate::toolchains::{self, Toolchains};
 use crate::{Bind, Config, Mode, Network, Relay, RunnerError, Sandbox, Spec, cgroup, layer, nat, trash};
 
 const SEARCH_PATHS_ALWAYS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// How long a sweep waits for a supervisor that is cleaning up by itself.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -62,9 +63,6 @@ impl Runner {
             make(&path, 0o700).map_err(RunnerError::file(&path))?;
         }
         let mode = find_mode();
-        if mode == Mode::Root {
-            layer::make(&config.state_dir).map_err(RunnerError::file(config.state_dir.join("layers")))?;
-        }
         let shown = |path: &Path| layer::is_shown(path, &config.state_dir);
         let lookup = |name: &str| config.environment.get(name).cloned();
         let Toolchains { mut folders, env: named } = toolchains::find(&config.path, lookup, shown);
@@ -167,6 +165,11 @@ impl Runner {
             }
         }
         let (resolvers, search_domains) = resolver_settings();
+        let state_dir = &shared.config.state_dir;
+        let layer = match shared.mode {
+            Mode::Root => Some(layer::make(state_dir).map_err(RunnerError::file(state_dir.join("layers")))?),
+            Mode::Rootless => None,
+        };
         Ok(Plan {
             spec,
             mode: shared.mode,
@@ -177,6 +180,7 @@ impl Runner {
             resolvers,
             search_domains,
             network: shared.config.network.clone(),
+            layer,
             holder,
         })
     }
@@ -212,7 +216,12 @@ fn validate(spec: &Spec) -> Result<(), RunnerError> {
 fn find_mode() -> Mode {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let whole = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    if nix::unistd::geteuid().is_root() && whole { Mode::Root } else { Mode::Rootless }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective =
+        status.lines().find_map(|l| u64::from_str_radix(l.strip_prefix("CapEff:")?.trim(), 16).ok());
+    // A container's root usually lacks it.
+    let may_mount = effective.is_some_and(|c| c & CAP_SYS_ADMIN != 0);
+    if nix::unistd::geteuid().is_root() && whole && may_mount { Mode::Root } else { Mode::Rootless }
 }
 
 fn passed_variables(config: &Config) -> Vec<(String, String)> {

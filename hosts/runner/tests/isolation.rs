@@ -17,6 +17,7 @@ use towpath_runner::{Command, Network, Relay};
 stories! {
     unreadable_host_files_stay_unreadable,
     homes_show_toolchains_only,
+    new_folders_of_the_host_are_hidden,
     the_state_directory_is_hidden,
     host_processes_are_out_of_reach,
     host_sockets_are_out_of_reach,
@@ -95,6 +96,29 @@ async fn homes_show_toolchains_only(mut world: World) {
     assert!(fs::read_to_string(home.join(".cargo/bin/tool")).unwrap().contains("tool of"));
     assert!(fs::read_to_string(home.join(".netrc")).unwrap().contains("tool of"));
     assert!(home.join(".rustup/settings.toml").exists());
+}
+
+async fn new_folders_of_the_host_are_hidden(world: World) {
+    let runner = world.runner();
+    // A server that runs for long must hide what came after its start, too.
+    let name = format!("towpath-test-{}", std::process::id());
+    let folder = std::path::Path::new("/").join(&name);
+    let made = fs::create_dir(&folder).is_ok();
+    assert_eq!(made, world.is_root());
+    let sandbox = runner.start(towpath_runner::Spec::new("story")).await;
+    let listed = said(sandbox.as_ref().unwrap(), "ls -A /").await;
+    if made {
+        fs::remove_dir(&folder).unwrap();
+    }
+    let expected =
+        ["bin", "dev", "etc", "home", "lib", "lib64", "media", "mnt", "opt", "proc", "root", "run", "sbin"];
+    for shown in listed.lines() {
+        let known = expected.contains(&shown)
+            || ["srv", "sys", "tmp", "usr", "var", "lib32", "libx32"].contains(&shown);
+        // Where the test's home is.
+        let home = world.config.home.components().nth(1).is_some_and(|c| c.as_os_str() == shown);
+        assert!(known || home, "{shown} shows");
+    }
 }
 
 async fn the_state_directory_is_hidden(mut world: World) {

@@ -20,12 +20,14 @@ const MOUNTING: u64 = 1 << 21;
 
 /// Builds the root and returns it.
 pub fn build(shop: &Workshop<'_>, weaknesses: &mut Vec<String>) -> Result<NewRoot, Failure> {
-    let layer_path = layer::path(&shop.plan.state_dir).step(|| "find the hiding layer".into())?;
+    // Without it the host would show: never go on.
+    let layer_path = shop.plan.layer.clone().filter(|path| path.is_dir());
+    let layer_path = layer_path.ok_or("it is not there").step(|| "find the hiding layer".into())?;
     let root_place = shop.bench_place().step(|| "make the root's place".into())?;
     mount_view(shop, Path::new("/"), &layer_path, &root_place.1)?;
     let root = sys::open_place(&root_place.0).step(|| "open the root".into())?;
     let root = NewRoot::new(root, shop.owner);
-    for path in layer::visible_mounts() {
+    for path in layer::visible_mounts(&shop.plan.state_dir) {
         let place = root.find(&path).step(|| format!("find {}", path.display()))?;
         let Some(place) = place else { continue };
         let below = layer_path.join(path.strip_prefix("/").unwrap_or(&path));
@@ -39,7 +41,16 @@ pub fn build(shop: &Workshop<'_>, weaknesses: &mut Vec<String>) -> Result<NewRoo
 /// Shows the host's mount at `source` at `target`.
 fn mount_view(shop: &Workshop<'_>, source: &Path, layer: &Path, target: &OwnedFd) -> Result<(), Failure> {
     let step = || format!("show the host's {} copy-on-write", source.display());
-    let host = place_mount(shop, &shop.host_mount(source, true).step(step)?).step(step)?;
+    let host = shop.host_mount(source, true).map_err(|e| Failure {
+        step: step(),
+        detail: e.to_string(),
+        remedy: Some(
+            "the root must be on a file system that can be id-mapped (ext4, xfs, btrfs, …; not overlayfs, as in \
+             most containers) and the kernel 5.19 or newer; else run the server as an ordinary user"
+                .into(),
+        ),
+    })?;
+    let host = place_mount(shop, &host).step(step)?;
     let (_, empty) = shop.bench_place().step(step)?;
     let (guarded_path, guarded) = shop.bench_place().step(step)?;
     with_capabilities(MOUNTING, || overlay(&[&empty, &host], None, Mode::Root, &guarded)).step(step)?;
