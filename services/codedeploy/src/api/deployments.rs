@@ -40,10 +40,7 @@ pub async fn create_deployment(
         }
     }
     .to_owned();
-    let given = match input.revision.clone() {
-        Some(revision) => Some(revisions::location(Some(revision))?),
-        None => None,
-    };
+    let revision = revisions::location(input.revision.clone())?;
     let application = service.application(&application).await?;
     for _ in 0..MAX_ROUNDS {
         let group = service.group(&application.id, &name).await?;
@@ -51,11 +48,7 @@ pub async fn create_deployment(
             config_name(input.deployment_config_name.clone().or(Some(group.config_name.clone())))?;
         call.authorize("codedeploy:GetDeploymentConfig", &config_arn(call, &config_name), &[])?;
         let config = service.config_named(&config_name).await?;
-        let revision = match given.clone().or_else(|| group.target_revision.clone()) {
-            Some(revision) => revision,
-            None => revisions::location(None)?,
-        };
-        let draft = draft(call, &application, &group, &input, revision, service.store.now());
+        let draft = draft(call, &application, &group, &input, revision.clone(), service.store.now());
         let deployment = Deployment {
             config_name: config.name,
             minimum_healthy: config.minimum_healthy,

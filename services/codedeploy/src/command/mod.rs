@@ -84,6 +84,8 @@
 //! `aws_access_key_id` and `aws_secret_access_key`, as AWS documents at
 //! <https://docs.aws.amazon.com/codedeploy/latest/userguide/register-on-premises-instance-iam-user-arn.html>.
 //!
+//! Agent 1.8.1, its code as published, was seen to deploy, to fail and to be rolled back this way.
+//!
 //! # Crash
 //! Every answer that changes something is committed before it is sent. What was handed out when is only
 //! remembered in memory: after a restart of the server an unacknowledged command may come again at once.

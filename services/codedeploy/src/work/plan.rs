@@ -222,7 +222,10 @@ impl CodeDeployService {
             // It may list the object and not read it: then the agents find out.
             Err(error) if is_denied(&error) => return Ok(None),
             Err(error) => {
-                return Err(WorkError::Elsewhere { what: "cannot read the revision", error: Box::new(error) });
+                return Err(WorkError::Elsewhere {
+                    what: "cannot read the revision",
+                    error: Box::new(error),
+                });
             }
         }
         let (kind, place) = (kind_of(s3), place(s3));
