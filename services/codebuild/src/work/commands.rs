@@ -162,10 +162,9 @@ impl Commands {
             for text in artifacts.files.iter_mut().chain(&mut artifacts.exclude_paths) {
                 *text = self.expand(text).await?;
             }
-            for text in [&mut artifacts.name, &mut artifacts.base_directory, &mut artifacts.s3_prefix] {
-                if let Some(text) = text {
-                    *text = self.expand(text).await?;
-                }
+            let optional = [&mut artifacts.name, &mut artifacts.base_directory, &mut artifacts.s3_prefix];
+            for text in optional.into_iter().flatten() {
+                *text = self.expand(text).await?;
             }
             results.artifacts.push((identifier, artifacts));
         }

@@ -7,6 +7,8 @@ mod environment;
 mod files;
 mod log;
 mod output;
+mod prepare;
+mod provision;
 mod publish;
 mod report;
 mod runtimes;

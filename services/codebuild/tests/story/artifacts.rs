@@ -30,7 +30,7 @@ async fn a_zip_goes_where_the_project_says_with_its_hash() {
     let id = world.start(|_| {}).await;
     let build = world.finished(&id).await;
     let key = format!("releases/{}/v-1-x", id.rsplit(':').next().unwrap());
-    assert_eq!(world.objects.keys("out"), [key.clone()]);
+    assert_eq!(world.objects.keys("out"), [key.as_str()]);
     let zip = world.objects.get("out", &key).unwrap();
     let files = unzip(&zip);
     assert_eq!(files, [("one.txt".into(), "one\n".into()), ("sub/two.txt".into(), "two\n".into())]);

@@ -2,7 +2,7 @@
 
 use super::world::*;
 use towpath_api::pipeline_builds::*;
-use towpath_api_codebuild::*;
+use towpath_api_codebuild::{CodeBuild, ProjectArtifacts, ProjectSource, StartBuildInput};
 
 fn request(token: &str) -> PipelineBuild {
     PipelineBuild {

@@ -2,10 +2,12 @@
 
 use super::fakes::*;
 use super::sandbox::Folders;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use towpath_api::{Call, Caller, Timestamp};
 use towpath_api_codebuild::*;
+use towpath_codebuild::sandbox::Sandboxes;
 use towpath_codebuild::{CodeBuildService, Config, Handles};
 use towpath_durable::Shutdown;
 use towpath_store::{Options, Store};
@@ -44,7 +46,16 @@ pub struct World {
 
 impl World {
     pub async fn new() -> World {
-        World::on(tempfile::tempdir().unwrap(), Default::default(), Default::default(), Default::default())
+        World::with(tempfile::tempdir().unwrap(), None, "127.0.0.1:4566".parse().unwrap()).await
+    }
+
+    /// With sandboxes of the test's choice.
+    pub async fn with(
+        folder: tempfile::TempDir,
+        runner: Option<Arc<dyn Sandboxes>>,
+        endpoint: SocketAddr,
+    ) -> World {
+        World::on(folder, Default::default(), Default::default(), Default::default(), (runner, endpoint))
             .await
     }
 
@@ -53,21 +64,19 @@ impl World {
         objects: Arc<FakeObjects>,
         sources: Arc<FakeSources>,
         logs: Arc<FakeLogs>,
+        (runner, endpoint): (Option<Arc<dyn Sandboxes>>, SocketAddr),
     ) -> World {
         let store = Store::open(Options::new(folder.path().join("store"))).await.unwrap();
         let identity = Arc::new(FakeIdentity::default());
         let sandboxes = Folders::new(folder.path().join("inside"));
-        let config = Config {
-            data_dir: folder.path().join("codebuild"),
-            workers: 4,
-            endpoint: Some("127.0.0.1:4566".parse().unwrap()),
-        };
+        let config =
+            Config { data_dir: folder.path().join("codebuild"), workers: 4, endpoint: Some(endpoint) };
         let handles = Handles {
             identity: identity.clone(),
             objects: objects.clone(),
             sources: sources.clone(),
             logs: logs.clone(),
-            runner: sandboxes.clone(),
+            runner: runner.unwrap_or_else(|| sandboxes.clone()),
         };
         let service = CodeBuildService::new(config, store.clone(), handles);
         let shutdown = Shutdown::new();
@@ -104,7 +113,8 @@ impl World {
         drop(service);
         store.close().await;
         drop(store);
-        World::on(folder, objects, sources, logs).await
+        let endpoint = "127.0.0.1:4566".parse().unwrap();
+        World::on(folder, objects, sources, logs, (None, endpoint)).await
     }
 
     pub async fn stop_server(&self) {

@@ -1,0 +1,156 @@
+//! PROVISIONING: the role's credentials, the log, the attempt's folders and its sandbox.
+
+use super::build::Attempt;
+use super::log::Log;
+use super::source::{self, SourcePlan};
+use crate::sandbox::Sandbox;
+use crate::state::{Context, State, Status};
+use crate::store::BuildDoc;
+use crate::{SERVICE, validate};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use towpath_api::{ApiError, Call, SessionCredentials};
+use towpath_runner::{Bind, Limits, Network, Relay, Spec};
+
+/// STS's longest session.
+const MAX_SESSION_SECONDS: i64 = 12 * 3600;
+/// Beyond the build's own timeout, which ends it first.
+const SANDBOX_MARGIN_MS: u64 = 60_000;
+
+/// A phase that failed before or between commands.
+pub(super) struct Failure {
+    pub(super) status: Status,
+    pub(super) context: Context,
+}
+
+impl Failure {
+    pub(super) fn client(message: impl Into<String>) -> Failure {
+        Failure { status: Status::Failed, context: Context::new("CLIENT_ERROR", message) }
+    }
+
+    pub(super) fn fault(message: impl Into<String>) -> Failure {
+        Failure { status: Status::Fault, context: Context::new("INTERNAL_ERROR", message) }
+    }
+}
+
+/// What PROVISIONING made.
+pub(super) struct Ready {
+    pub(super) call: Call,
+    pub(super) log: Log,
+    pub(super) sandbox: Arc<dyn Sandbox>,
+    pub(super) credentials: Option<SessionCredentials>,
+    pub(super) plans: Vec<SourcePlan>,
+    pub(super) base: PathBuf,
+}
+
+impl Attempt {
+    pub(super) async fn role(&self, doc: &BuildDoc) -> Result<Call, ApiError> {
+        let role = doc.project.service_role.as_deref().unwrap_or_default();
+        self.service.identity.service_call(SERVICE, role, &session_name(doc)).await
+    }
+
+    pub(super) async fn provision(&mut self, doc: &BuildDoc, folder: &Path) -> Result<Ready, Failure> {
+        let role = doc.project.service_role.as_deref().unwrap_or_default();
+        let denied = |what: &str, error: &ApiError| Failure {
+            status: if error.status < 500 { Status::Failed } else { Status::Fault },
+            context: Context::new(
+                if error.status < 500 { "ACCESS_DENIED" } else { "INTERNAL_ERROR" },
+                format!(
+                    "Service role {role} does not allow AWS CodeBuild to {what} for build {}. Error message: {}",
+                    doc.arn(),
+                    error.message
+                ),
+            ),
+        };
+        let call = self.role(doc).await.map_err(|error| denied("assume it", &error))?;
+        let credentials = match self.service.config.endpoint {
+            None => None,
+            Some(_) => {
+                let minutes = doc.project.timeout_in_minutes.unwrap_or(60);
+                let seconds = (minutes * 60 + 900).clamp(900, MAX_SESSION_SECONDS) as u32;
+                let identity = &self.service.identity;
+                let made = identity.service_credentials(SERVICE, role, &session_name(doc), seconds).await;
+                Some(made.map_err(|error| denied("make credentials", &error))?)
+            }
+        };
+        let scratch = |error: std::io::Error| Failure::fault(format!("the build's folder: {error}"));
+        std::fs::create_dir_all(folder).map_err(scratch)?;
+        let secrets = credentials.iter().flat_map(|credentials| {
+            [credentials.secret_access_key.clone(), credentials.session_token.clone()]
+        });
+        let archive = folder.join("log.gz");
+        let log = Log::open(&self.service, &call, doc, secrets.collect(), Some(&archive)).await;
+        let log = log.map_err(|error| denied("create Amazon CloudWatch Logs log streams", &error))?;
+        self.log = Some(log.clone());
+        log.say("Running on Towpath, in a sandbox of the host").await;
+        if let State::Running { attempt: attempt @ 2.. } = doc.progress.state {
+            log.say(format!(
+                "The server ended while this build ran; it runs again from the start (attempt {attempt})"
+            ))
+            .await;
+        }
+        let id = format!("build-{}-{}", doc.uuid(), folder_suffix(folder));
+        let base = self.service.sandboxes.base(&id);
+        let plans = source::plan(doc, folder, &base);
+        for plan in &plans {
+            std::fs::create_dir_all(&plan.host).map_err(scratch)?;
+        }
+        let driver = folder.join("shell");
+        std::fs::create_dir_all(&driver).map_err(scratch)?;
+        open_to_all(&driver).map_err(scratch)?;
+        let mut spec = self.sandbox_spec(doc, &id);
+        spec.binds = plans.iter().map(|plan| Bind::writable(&plan.host, &plan.inside)).collect();
+        spec.binds.push(Bind::writable(&driver, base.join("shell")));
+        let sandbox = self.service.sandboxes.start(spec).await;
+        let sandbox =
+            sandbox.map_err(|error| Failure::fault(format!("cannot start the sandbox: {error}")))?;
+        self.sandbox = Some(sandbox.clone());
+        for weakness in sandbox.weaknesses() {
+            log.say(format!("Note: {weakness}")).await;
+        }
+        Ok(Ready { call, log, sandbox, credentials, plans, base })
+    }
+
+    fn sandbox_spec(&self, doc: &BuildDoc, id: &str) -> Spec {
+        let mut spec = Spec::new(id);
+        let environment = doc.project.environment.as_ref();
+        let compute = environment.and_then(|environment| environment.compute_type.as_deref());
+        let limits = compute.and_then(validate::compute_limits);
+        let minutes = doc.project.timeout_in_minutes.unwrap_or(60).max(1) as u64;
+        spec.limits = Limits {
+            memory_bytes: limits.map(|(bytes, _)| bytes),
+            cpus: limits.map(|(_, cpus)| cpus),
+            pids: None,
+            wall_ms: Some(minutes * 60_000 + SANDBOX_MARGIN_MS),
+        };
+        spec.network = Network::Egress;
+        spec.relays =
+            self.endpoint().into_iter().map(|(inside, outside)| Relay { inside, outside }).collect();
+        spec
+    }
+
+    /// Where the server is, inside and outside.
+    pub(super) fn endpoint(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let mut outside = self.service.config.endpoint?;
+        if outside.ip().is_unspecified() {
+            outside.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        Some((SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), outside.port()), outside))
+    }
+}
+
+fn session_name(doc: &BuildDoc) -> String {
+    format!("AWSCodeBuild-{}", doc.uuid())
+}
+
+fn folder_suffix(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit('-').next().unwrap_or("0").to_owned()
+}
+
+/// Commands of any user of the sandbox keep the shell's state there.
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777))
+}
