@@ -89,7 +89,7 @@ phases:
       - cat {host} 2>/dev/null || echo hidden
       - exec 3<>/dev/tcp/127.0.0.1/{port}; echo >&3; cat <&3
       - ln -s /etc/passwd ../link; echo data > ../made; chmod +x ../made
-      - rm -rf /usr/share/doc; kill -9 1; echo alive
+      - rm -f /usr/bin/env; kill -9 1; echo alive
 artifacts:
   files: ['**/*']
 ",

@@ -12,6 +12,7 @@ use super::files::quoted;
 use super::output::Output;
 use crate::buildspec::{Shell as ShellKind, Version, is_shell_name};
 use crate::sandbox::Sandbox;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use towpath_runner::{Command, ExitStatus, RunnerError};
@@ -33,6 +34,7 @@ __towpath_keep() {
   [ "$__towpath_save" = yes ] || return 0
   __towpath_save=no
   ( set +eux +o noclobber
+    umask 0
     builtin pwd >"$__towpath/folder"
     builtin declare -f >"$__towpath/functions.sh"
     unset __towpath_save __towpath_command __towpath_code
@@ -57,6 +59,7 @@ __towpath_keep() {
   [ "$__towpath_save" = yes ] || return 0
   __towpath_save=no
   ( set +eux +C
+    umask 0
     pwd >"$__towpath/folder"
     unset __towpath_save __towpath_command __towpath_code __towpath_folder
     export -p >"$__towpath/state.sh" ) 2>/dev/null
@@ -108,6 +111,8 @@ impl Shell {
         write("initial.sh", &initial)?;
         write("run.sh", if bash.is_some() { BASH } else { SH })?;
         write("folder", &format!("{}\n", folder.display()))?;
+        // Commands of several users of the sandbox write it.
+        std::fs::set_permissions(host.join("folder"), std::fs::Permissions::from_mode(0o666))?;
         let shell = Shell { sandbox, program, host, inside, version, odd, commands: 0 };
         shell.set_succeeding(true)?;
         Ok(shell)

@@ -234,7 +234,7 @@ impl Sources for FakeSources {
         _: Option<&str>,
         _: &str,
     ) -> Result<Vec<String>, ApiError> {
-        unimplemented!()
+        panic!("no build asks for this")
     }
 
     async fn archive(
@@ -245,11 +245,11 @@ impl Sources for FakeSources {
         _: ArchiveFormat,
         _: &Path,
     ) -> Result<CommitInfo, ApiError> {
-        unimplemented!()
+        panic!("no build asks for this")
     }
 
     async fn checkout(&self, _: &Call, _: &str, _: &Revision, _: &Path) -> Result<CommitInfo, ApiError> {
-        unimplemented!()
+        panic!("no build asks for this")
     }
 
     async fn clone_to(
@@ -318,7 +318,7 @@ macro_rules! unused {
             }
 
             $(async fn $method(&self, _: &Call, _: $input) -> Result<$output, ApiError> {
-                unimplemented!()
+                panic!("no build asks for this")
             })*
         }
     };
