@@ -22,6 +22,8 @@ use crate::{Bind, Config, Mode, Network, Relay, RunnerError, Sandbox, Spec, cgro
 
 const SEARCH_PATHS_ALWAYS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// How long a sandbox may take to be made.
+const SETUP: Duration = Duration::from_secs(60);
 /// How long a sweep waits for a supervisor that is cleaning up by itself.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -68,7 +70,7 @@ impl Runner {
         let Toolchains { mut folders, env: named } = toolchains::find(&config.path, lookup, shown);
         folders.extend(config.extra_folders.iter().filter(|f| !shown(f)).cloned());
         let passed = passed_variables(&config);
-        let files = passed.iter().filter_map(|(_, value)| hidden_file(value, &shown)).collect();
+        let files = passed.iter().filter_map(|(name, value)| hidden_file(name, value, &shown)).collect();
         let proxies = passed.iter().filter_map(|(_, value)| loopback_proxy(value)).collect();
         let mut env = vec![
             ("PATH".to_owned(), search_path(&config.path)),
@@ -109,7 +111,14 @@ impl Runner {
         let plan = self.plan(spec, Holder::Server)?;
         self.prepare_network(&plan.spec).await?;
         let channel = self.launch(plan)?;
-        Sandbox::await_ready(id, channel).await
+        // A dropped channel ends the supervisor, however far it has come.
+        match tokio::time::timeout(SETUP, Sandbox::await_ready(id.clone(), channel)).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                let (step, detail) = ("wait for the sandbox".into(), format!("not ready after {SETUP:?}"));
+                Err(RunnerError::Setup { id, step, detail })
+            }
+        }
     }
 
     /// Starts a supervisor with a plan; it answers on the channel.
@@ -230,11 +239,13 @@ fn passed_variables(config: &Config) -> Vec<(String, String)> {
 }
 
 /// A file or folder that a variable names, if the inside would not see it.
-fn hidden_file(value: &str, shown: &impl Fn(&Path) -> bool) -> Option<Bind> {
+/// Folders only for the variables that this crate knows: another's may name a whole home.
+fn hidden_file(name: &str, value: &str, shown: &impl Fn(&Path) -> bool) -> Option<Bind> {
     let path = Path::new(value);
     let metadata = path.is_absolute().then(|| fs::metadata(path).ok())??;
-    let small = metadata.is_dir() || metadata.is_file();
-    (small && !shown(path)).then(|| Bind::read_only(path, path))
+    let known = Config::PASSED.contains(&name) && !toolchains::is_home(path);
+    let wanted = metadata.is_file() || (metadata.is_dir() && known);
+    (wanted && !shown(path)).then(|| Bind::read_only(path, path))
 }
 
 /// A proxy on the host's loopback, which the inside reaches through a relay at the same address.

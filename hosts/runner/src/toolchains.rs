@@ -139,7 +139,7 @@ impl Search<'_> {
 }
 
 /// A home or something above one: never given.
-fn is_home(path: &Path) -> bool {
+pub(crate) fn is_home(path: &Path) -> bool {
     let mut parts = path.components().skip(1);
     match (parts.next(), parts.next(), parts.next()) {
         (None, ..) | (Some(_), None, _) => true,

@@ -279,13 +279,20 @@ async fn the_server_s_environment_is_not_inside(mut world: World) {
     world.config.environment.insert("TOWPATH_SECRET".into(), "s".into());
     world.config.environment.insert("NAMED".into(), "n".into());
     world.config.environment.insert("https_proxy".into(), "http://proxy.example:3128".into());
-    world.config.passthrough_env = vec!["NAMED".into()];
+    let (file, home) = (world.folder.path().join("certificates.pem"), world.config.home.clone());
+    fs::write(&file, "certificate").unwrap();
+    fs::write(home.join("secret"), "s").unwrap();
+    world.config.environment.insert("PIP_CERT".into(), file.display().to_string());
+    world.config.environment.insert("TO_HOME".into(), home.display().to_string());
+    world.config.passthrough_env = vec!["NAMED".into(), "TO_HOME".into()];
     let sandbox = world.start(|spec| spec.env.push(("GIVEN".into(), "g".into()))).await;
     let environment = said(&sandbox, "env").await;
     for expected in ["NAMED=n", "GIVEN=g", "https_proxy=http://proxy.example:3128"] {
         assert!(environment.lines().any(|l| l == expected), "{environment}");
     }
     assert!(!environment.contains("TOWPATH_SECRET"));
+    assert_eq!(said(&sandbox, "cat $PIP_CERT").await, "certificate");
+    assert!(!works(&sandbox, "cat $TO_HOME/secret").await);
     assert!(!works(&sandbox, "grep -aq TOWPATH_SECRET /proc/[0-9]*/environ").await);
     assert_eq!(said(&sandbox, "ls /proc/self/fd | wc -l").await.trim(), "4");
 }

@@ -180,15 +180,15 @@ pub fn processes_with(text: &str) -> Vec<i32> {
         .collect()
 }
 
-/// Waits until `done`; panics with `what` after ten seconds.
+/// Waits until `done`; panics with `what` after thirty seconds.
 pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if done() {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    panic!("not in ten seconds: {what}");
+    panic!("not in thirty seconds: {what}");
 }
 
 /// Lines of the host's mount table below `folder`.
