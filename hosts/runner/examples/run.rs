@@ -21,6 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         sandbox.destroy().await?;
         Ok(())
     });
-    std::fs::remove_dir_all(&state).ok();
+    // The last supervisor may still be emptying the trash.
+    while std::fs::remove_dir_all(&state).is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     result
 }

@@ -224,7 +224,7 @@ fn call(number: i64, arguments: &str) -> String {
 
 async fn kernel_doors_are_closed(world: World) {
     let sandbox = world.start(|_| {}).await;
-    let mount = "mkdir -p /tmp/towpath-m; mount -t tmpfs none /tmp/towpath-m && umount /tmp/towpath-m";
+    let mount = "d=$(mktemp -d); mount -t tmpfs none $d && umount $d; code=$?; rmdir $d; exit $code";
     let device = "rm -f /tmp/towpath-n; mknod /tmp/towpath-n c 1 3 && rm /tmp/towpath-n";
     let disk = "rm -f /tmp/towpath-n; mknod /tmp/towpath-n b 7 0 && rm /tmp/towpath-n";
     let setting = "cat /proc/sys/kernel/printk_ratelimit > /proc/sys/kernel/printk_ratelimit";
