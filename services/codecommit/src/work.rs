@@ -39,11 +39,11 @@ impl CodeCommitService {
         }
         for repository in &repositories {
             let path = self.disk.path(&repository.id);
-            let locks = blocking(move || repository::remove_stale_locks(&path)).await;
-            match locks {
+            let stale = blocking(move || repository::remove_stale(&path)).await;
+            match stale {
                 Ok(0) => {}
-                Ok(locks) => {
-                    tracing::info!(locks, repository = repository.name, "removed what a killed git left")
+                Ok(removed) => {
+                    tracing::info!(removed, repository = repository.name, "removed what a killed git left")
                 }
                 Err(error) => {
                     tracing::error!(%error, repository = repository.name, "a repository is damaged")

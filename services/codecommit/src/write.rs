@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::git::GitError;
 use crate::git::pack::NewObjects;
 use crate::git::receive::{Command, Outcome, Push, Report, ZERO_ID};
-use crate::reconcile::Scope;
+use crate::git::repository;
+use crate::reconcile::{Scope, blocking};
 use crate::service::CodeCommitService;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -27,6 +28,26 @@ pub(crate) struct Write {
 
 /// Why git did not do it.
 pub(crate) struct Refused(pub String);
+
+/// A push above this is kept as a pack.
+pub(crate) const MANY_BYTES: usize = 1 << 20;
+/// References that git flushes one by one; more are packed into one file and flushed with it.
+const MANY_REFERENCES: usize = 20;
+
+/// How git shall take a push in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReceivePlan {
+    /// Keeps the pack as it came, instead of a file for each object: for what is large.
+    pub keeps_pack: bool,
+    /// References that the push moves.
+    pub references: usize,
+}
+
+impl ReceivePlan {
+    fn packs_references(self) -> bool {
+        self.references > MANY_REFERENCES
+    }
+}
 
 impl CodeCommitService {
     /// The outer error is ours; the inner one is git's answer, typically that the reference moved.
@@ -56,15 +77,44 @@ impl CodeCommitService {
     }
 
     /// `git receive-pack` for one repository, with the caller in git's log.
-    pub(crate) fn receive_command(&self, call: &Call, path: &Path) -> tokio::process::Command {
-        let mut command =
-            self.git.command(&[OsStr::new("receive-pack"), OsStr::new("--stateless-rpc"), path.as_os_str()]);
+    pub(crate) fn receive_command(
+        &self,
+        call: &Call,
+        path: &Path,
+        plan: ReceivePlan,
+    ) -> tokio::process::Command {
+        let words = [OsStr::new("receive-pack"), OsStr::new("--stateless-rpc"), path.as_os_str()];
+        let mut command = self.git.command(&words);
         command.env("GIT_COMMITTER_NAME", call.caller.arn()).env("GIT_COMMITTER_EMAIL", &call.request_id);
+        let mut settings = Vec::new();
+        if plan.keeps_pack {
+            settings.push(("receive.unpackLimit", "1"));
+        }
+        if plan.packs_references() {
+            settings.push(("core.fsync", "committed"));
+        }
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (index, (name, value)) in settings.into_iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{index}"), name);
+            command.env(format!("GIT_CONFIG_VALUE_{index}"), value);
+        }
         command
     }
 
+    /// Puts references that git did not flush one by one on the disk, all at once.
+    pub(crate) async fn flush_references(&self, path: &Path, plan: ReceivePlan) -> Result<(), Error> {
+        if !plan.packs_references() {
+            return Ok(());
+        }
+        let words = [OsStr::new("--git-dir"), path.as_os_str(), OsStr::new("pack-refs"), OsStr::new("--all")];
+        self.git.run(self.git.command(&words), 1 << 20).await?;
+        let path = path.to_owned();
+        blocking(move || repository::sync_reference_folders(&path)).await
+    }
+
     async fn receive(&self, call: &Call, path: &Path, request: Vec<u8>) -> Result<Outcome, Error> {
-        let mut running = self.git.start(self.receive_command(call, path)).await?;
+        let plan = ReceivePlan { keeps_pack: request.len() > MANY_BYTES, references: 1 };
+        let mut running = self.git.start(self.receive_command(call, path, plan)).await?;
         let (stdin, stdout) = (running.stdin(), running.stdout());
         let feed = async {
             if let Some(mut stdin) = stdin {

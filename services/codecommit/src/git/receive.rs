@@ -120,6 +120,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// What is known of a push that cannot be read on: how its client wants to be answered.
+    pub fn into_asked(self) -> Push {
+        Push { commands: Vec::new(), ..self.push }
+    }
+
     /// Takes what it can off `buffer`; `Some` once the section is whole. The rest of the buffer is the
     /// beginning of the pack.
     pub fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<Push>, BadPush> {

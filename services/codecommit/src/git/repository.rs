@@ -124,20 +124,21 @@ pub fn set_head(repository: &Path, branch: &str) -> Result<(), GitError> {
     set().map_err(GitError::io(format!("setting {}", head.display())))
 }
 
-/// Removes lock files that a killed git left behind. Only for the start, when no git of ours runs.
-pub fn remove_stale_locks(repository: &Path) -> Result<usize, GitError> {
+/// Removes what a git that was killed, or a machine that lost its power, left behind: lock files,
+/// quarantines, and references without content, which were never acknowledged. Only for the start, when
+/// no git of ours runs.
+pub fn remove_stale(repository: &Path) -> Result<usize, GitError> {
     let sweep = || -> io::Result<usize> {
         let mut removed = 0;
         for name in ["HEAD.lock", "packed-refs.lock", "config.lock", "packed-refs.new", "shallow.lock"] {
             removed += usize::from(fs::remove_file(repository.join(name)).is_ok());
         }
-        let mut folders = vec![(repository.join("refs"), 0usize)];
-        while let Some((folder, depth)) = folders.pop() {
+        for folder in reference_folders(repository)? {
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
-                if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
-                    folders.push((entry.path(), depth + 1));
-                } else if entry.file_name().to_string_lossy().ends_with(".lock") {
+                let is_lock = entry.file_name().to_string_lossy().ends_with(".lock");
+                let metadata = entry.metadata()?;
+                if metadata.is_file() && (is_lock || metadata.len() == 0) {
                     fs::remove_file(entry.path())?;
                     removed += 1;
                 }
@@ -145,7 +146,29 @@ pub fn remove_stale_locks(repository: &Path) -> Result<usize, GitError> {
         }
         Ok(removed + remove_quarantines(repository, Duration::ZERO)?)
     };
-    sweep().map_err(GitError::io(format!("looking for stale locks in {}", repository.display())))
+    sweep().map_err(GitError::io(format!("looking for stale files in {}", repository.display())))
+}
+
+/// Flushes the folders of references, so that what was removed from them stays removed.
+pub fn sync_reference_folders(repository: &Path) -> Result<(), GitError> {
+    let sync = || reference_folders(repository)?.iter().try_for_each(|folder| File::open(folder)?.sync_all());
+    sync().map_err(GitError::io(format!("flushing references of {}", repository.display())))
+}
+
+/// `refs` and every folder below it.
+fn reference_folders(repository: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![(repository.join("refs"), 0usize)];
+    while let Some((folder, depth)) = open.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+        found.push(folder);
+    }
+    Ok(found)
 }
 
 /// Removes what pushes that never finished left in quarantine, when it is older than `age`.
@@ -233,14 +256,15 @@ mod tests {
     }
 
     #[test]
-    fn locks_of_a_killed_git_are_removed() {
+    fn what_a_killed_git_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = Disk::open(folder.path()).unwrap().create("id").unwrap();
         fs::create_dir(path.join("refs/heads/a")).unwrap();
         fs::create_dir(path.join("objects/tmp_objdir-incoming-x")).unwrap();
         fs::write(path.join("refs/heads/a/b.lock"), "").unwrap();
+        fs::write(path.join("refs/heads/lost"), "").unwrap();
         fs::write(path.join("packed-refs.lock"), "").unwrap();
-        assert_eq!(remove_stale_locks(&path).unwrap(), 3);
-        assert_eq!(remove_stale_locks(&path).unwrap(), 0);
+        assert_eq!(remove_stale(&path).unwrap(), 4);
+        assert_eq!(remove_stale(&path).unwrap(), 0);
     }
 }

@@ -78,6 +78,11 @@ where
         })
     }
 
+    /// The length that the client announced; none for a chunked body.
+    pub fn announced_bytes(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         let piece = self.piece().await?;

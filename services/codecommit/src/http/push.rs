@@ -13,12 +13,13 @@ use super::{BoxError, GitResponse, Refusal, git_response};
 use crate::error::Error;
 use crate::git::GitError;
 use crate::git::pktline::{self, Packet};
-use crate::git::receive::{self, Outcome, Push, Report, SideBand, ZERO_ID};
+use crate::git::receive::{self, BadPush, Outcome, Push, Report, SideBand, ZERO_ID};
 use crate::git::repository;
 use crate::names;
 use crate::reconcile::{Scope, blocking};
 use crate::service::{CodeCommitService, authorize};
 use crate::store::Repository;
+use crate::write::{MANY_BYTES, ReceivePlan};
 use ::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +59,21 @@ impl CodeCommitService {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let (asked, rest) = read_commands(&mut request).await?;
         let (writer, response) = body::channel();
+        let (asked, rest) = match read_commands(&mut request).await? {
+            Ok(read) => read,
+            Err((asked, error)) => {
+                // In git's own words, which reach the user's terminal; an HTTP error's text does not.
+                tokio::spawn(async move {
+                    let report = Report { unpack: error.to_string(), outcomes: Vec::new() };
+                    match drain(request).await {
+                        Ok(()) => drop(writer.send(encode(&asked, &report, Vec::new())).await),
+                        Err(error) => writer.fail(error).await,
+                    }
+                });
+                return git_response(CONTENT_TYPE.into(), response);
+            }
+        };
         if asked.commands.is_empty() {
             // Git's probe before a large push: only the status counts.
             return git_response(CONTENT_TYPE.into(), response);
@@ -107,8 +121,11 @@ impl CodeCommitService {
     }
 }
 
+/// A push that breaks the rules: what is known of it, and which rule.
+type Broken = (Push, BadPush);
+
 /// Reads the command section; what came behind it belongs to the pack.
-async fn read_commands<B>(request: &mut BodyReader<B>) -> Result<(Push, BytesMut), Refusal>
+async fn read_commands<B>(request: &mut BodyReader<B>) -> Result<Result<(Push, BytesMut), Broken>, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -116,22 +133,51 @@ where
     let mut buffer = BytesMut::new();
     let mut reader = receive::Reader::default();
     loop {
-        let push = reader
-            .read(&mut buffer)
-            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-        if let Some(push) = push {
-            return Ok((push, buffer));
+        match reader.read(&mut buffer) {
+            Ok(Some(push)) => return Ok(Ok((push, buffer))),
+            Ok(None) => {}
+            Err(error) => {
+                let asked = reader.into_asked();
+                if asked.wants_report() {
+                    return Ok(Err((asked, error)));
+                }
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, error.to_string()));
+            }
         }
         match request.next().await? {
             Some(piece) => buffer.extend_from_slice(&piece),
             None => {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "The push ended in the middle of its commands.",
-                ));
+                let message = "The push ended in the middle of its commands.";
+                return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
             }
         }
     }
+}
+
+/// A client sends its whole pack before it reads an answer.
+async fn drain<B>(mut request: BodyReader<B>) -> Result<(), BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    while request.next().await?.is_some() {}
+    Ok(())
+}
+
+/// The end of a response: what was already said, the report where the client wants one, a flush.
+fn encode(asked: &Push, report: &Report, said: Vec<u8>) -> Vec<u8> {
+    let (mut out, band) = (said, asked.side_band());
+    if asked.wants_report() {
+        let encoded = report.encode();
+        match band {
+            SideBand::None => out.extend_from_slice(&encoded),
+            _ => pktline::put_band(&mut out, 1, &encoded, band.packet_bytes()),
+        }
+    }
+    if band != SideBand::None {
+        out.extend_from_slice(pktline::FLUSH);
+    }
+    out
 }
 
 impl Pushing {
@@ -146,14 +192,16 @@ impl Pushing {
         B::Error: Into<BoxError>,
     {
         if self.allowed.commands.is_empty() {
-            // The client sends its whole pack before it reads an answer.
-            while request.next().await?.is_some() {}
+            drain(request).await?;
             let report = Report { unpack: "ok".into(), outcomes: Vec::new() };
             self.answer(writer, Some(report)).await;
             return Ok(());
         }
         let path = self.service.disk.path(&self.repository.id);
-        let mut running = self.service.git.start(self.service.receive_command(&self.call, &path)).await?;
+        let keeps_pack = request.announced_bytes().is_none_or(|bytes| bytes > MANY_BYTES as u64);
+        let plan = ReceivePlan { keeps_pack, references: self.allowed.commands.len() };
+        let command = self.service.receive_command(&self.call, &path, plan);
+        let mut running = self.service.git.start(command).await?;
         let (stdin, stdout) = (running.stdin(), running.stdout());
         let Some(stdout) = stdout else { return Err("git has no output".into()) };
         let mut first = BytesMut::from(&self.allowed.encode()[..]);
@@ -168,6 +216,7 @@ impl Pushing {
         if !status.success() || !stderr.is_empty() {
             tracing::warn!(%status, stderr, repository = self.repository.id, "git receive-pack complained");
         }
+        self.service.flush_references(&path, plan).await?;
         let report = self.record(report).await?;
         fed?;
         self.answer(writer, report).await;
@@ -249,17 +298,7 @@ impl Pushing {
             };
             report.outcomes.push(outcomes.remove(&name).unwrap_or(Outcome::Refused { name, reason }));
         }
-        if self.asked.wants_report() {
-            let encoded = report.encode();
-            match band {
-                SideBand::None => out.extend_from_slice(&encoded),
-                _ => pktline::put_band(&mut out, 1, &encoded, band.packet_bytes()),
-            }
-        }
-        if band != SideBand::None {
-            out.extend_from_slice(pktline::FLUSH);
-        }
-        writer.send(out).await;
+        writer.send(encode(&self.asked, &report, out)).await;
     }
 }
 

@@ -20,106 +20,6 @@ async fn put(world: &World, path: &str, content: &str, parent: Option<&str>) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repositories_are_made_listed_renamed_and_deleted() {
-    let world = World::new().await;
-    let made = world
-        .api(
-            "CreateRepository",
-            json!({ "repositoryName": "demo", "repositoryDescription": "A demo", "tags": { "a": "b" } }),
-        )
-        .await;
-    let shown = &made["repositoryMetadata"];
-    assert_eq!(shown["cloneUrlHttp"], json!(format!("http://{}/v1/repos/demo", world.address)));
-    assert_eq!(shown["Arn"], "arn:aws:codecommit:us-east-1:000000000000:demo");
-    assert_eq!(shown["repositoryDescription"], "A demo");
-    assert!(shown.get("defaultBranch").is_none());
-    for name in ["b-repo", "c.repo"] {
-        world.repository(name).await;
-    }
-    let names = |output: &Value| {
-        let list = output["repositories"].as_array().unwrap().clone();
-        list.iter().map(|pair| pair["repositoryName"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    let listed = world.api("ListRepositories", json!({})).await;
-    assert_eq!(names(&listed), ["b-repo", "c.repo", "demo"]);
-    let listed =
-        world.api("ListRepositories", json!({ "sortBy": "repositoryName", "order": "descending" })).await;
-    assert_eq!(names(&listed), ["demo", "c.repo", "b-repo"]);
-    let description = json!({ "repositoryName": "b-repo", "repositoryDescription": "Newest" });
-    world.api("UpdateRepositoryDescription", description).await;
-    let listed =
-        world.api("ListRepositories", json!({ "sortBy": "lastModifiedDate", "order": "descending" })).await;
-    assert_eq!(names(&listed)[0], "b-repo");
-
-    world.api("UpdateRepositoryName", json!({ "oldName": "demo", "newName": "renamed" })).await;
-    let batch = world.api("BatchGetRepositories", json!({ "repositoryNames": ["renamed", "demo"] })).await;
-    assert_eq!(batch["repositories"][0]["repositoryId"], shown["repositoryId"]);
-    assert_eq!(batch["repositoriesNotFound"], json!(["demo"]));
-    let deleted = world.api("DeleteRepository", json!({ "repositoryName": "renamed" })).await;
-    assert_eq!(deleted["repositoryId"], shown["repositoryId"]);
-    let again = world.api("DeleteRepository", json!({ "repositoryName": "renamed" })).await;
-    assert!(again.get("repositoryId").is_none());
-    world.repository("renamed").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn repository_requests_that_fail() {
-    let world = World::new().await;
-    world.repository("demo").await;
-    world.repository("other").await;
-    let long = "x".repeat(1001);
-    for (operation, input, code) in [
-        ("CreateRepository", json!({ "repositoryName": "demo" }), "RepositoryNameExists"),
-        ("CreateRepository", json!({}), "RepositoryNameRequired"),
-        ("CreateRepository", json!({ "repositoryName": "a/b" }), "InvalidRepositoryName"),
-        ("CreateRepository", json!({ "repositoryName": ".." }), "InvalidRepositoryName"),
-        ("CreateRepository", json!({ "repositoryName": "x.git" }), "InvalidRepositoryName"),
-        (
-            "CreateRepository",
-            json!({ "repositoryName": "x", "repositoryDescription": long }),
-            "InvalidRepositoryDescription",
-        ),
-        ("CreateRepository", json!({ "repositoryName": "x", "kmsKeyId": "k" }), "NotImplemented"),
-        (
-            "CreateRepository",
-            json!({ "repositoryName": "x", "tags": { "aws:x": "" } }),
-            "InvalidSystemTagUsage",
-        ),
-        ("GetRepository", json!({ "repositoryName": "none" }), "RepositoryDoesNotExist"),
-        ("BatchGetRepositories", json!({ "repositoryNames": [] }), "RepositoryNamesRequired"),
-        ("ListRepositories", json!({ "sortBy": "size" }), "InvalidSortBy"),
-        ("ListRepositories", json!({ "order": "up" }), "InvalidOrder"),
-        ("ListRepositories", json!({ "nextToken": "x" }), "InvalidContinuationToken"),
-        ("UpdateRepositoryName", json!({ "oldName": "demo", "newName": "other" }), "RepositoryNameExists"),
-        ("UpdateRepositoryName", json!({ "oldName": "none", "newName": "x" }), "RepositoryDoesNotExist"),
-        (
-            "UpdateDefaultBranch",
-            json!({ "repositoryName": "demo", "defaultBranchName": "x" }),
-            "BranchDoesNotExist",
-        ),
-        ("TagResource", json!({ "resourceArn": "nonsense", "tags": { "a": "b" } }), "InvalidResourceArn"),
-        ("TagResource", json!({ "tags": { "a": "b" } }), "ResourceArnRequired"),
-    ] {
-        assert_eq!(world.fails(operation, input.clone()).await, code, "{operation} {input}");
-    }
-    assert_eq!(world.api("ListRepositories", json!({})).await["repositories"].as_array().unwrap().len(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tags_come_and_go() {
-    let world = World::new().await;
-    world.repository("demo").await;
-    let arn = "arn:aws:codecommit:us-east-1:000000000000:demo";
-    world.api("TagResource", json!({ "resourceArn": arn, "tags": { "a": "1", "b": "2" } })).await;
-    world.api("TagResource", json!({ "resourceArn": arn, "tags": { "b": "3" } })).await;
-    world.api("UntagResource", json!({ "resourceArn": arn, "tagKeys": ["a", "never"] })).await;
-    let listed = world.api("ListTagsForResource", json!({ "resourceArn": arn })).await;
-    assert_eq!(listed["tags"], json!({ "b": "3" }));
-    let many: serde_json::Map<String, Value> = (0..50).map(|n| (format!("k{n}"), json!("v"))).collect();
-    assert_eq!(world.fails("TagResource", json!({ "resourceArn": arn, "tags": many })).await, "TooManyTags");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn branches() {
     let world = World::new().await;
     world.repository("demo").await;
@@ -215,7 +115,7 @@ async fn files_are_put_read_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_requests_that_fail() {
+async fn puts_that_fail() {
     let world = World::new().await;
     world.repository("demo").await;
     let first = put(&world, "dir/a.txt", "one", None).await;
@@ -260,6 +160,14 @@ async fn file_requests_that_fail() {
         let shown: String = changes.to_string().chars().take(100).collect();
         assert_eq!(world.fails("PutFile", with(changes)).await, code, "{shown}");
     }
+    assert_eq!(world.story().await, story, "what failed changed nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_find_nothing() {
+    let world = World::new().await;
+    world.repository("demo").await;
+    let tip = put(&world, "dir/a.txt", "one", None).await;
     for (operation, input, code) in [
         ("GetFile", json!({ "repositoryName": "demo", "filePath": "none" }), "FileDoesNotExist"),
         ("GetFile", json!({ "repositoryName": "demo", "filePath": "dir" }), "FileDoesNotExist"),
@@ -282,11 +190,14 @@ async fn file_requests_that_fail() {
             "CommitIdDoesNotExist",
         ),
         ("GetCommit", json!({ "repositoryName": "demo", "commitId": "main" }), "InvalidCommitId"),
-        ("DeleteFile", with(json!({ "filePath": "none" })), "FileDoesNotExist"),
+        (
+            "DeleteFile",
+            json!({ "repositoryName": "demo", "branchName": "main", "filePath": "none", "parentCommitId": tip }),
+            "FileDoesNotExist",
+        ),
     ] {
         assert_eq!(world.fails(operation, input.clone()).await, code, "{operation} {input}");
     }
-    assert_eq!(world.story().await, story, "what failed changed nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -335,7 +246,21 @@ async fn one_commit_changes_many_files() {
         listed,
         "100755 copy.sh\n100644 gone/.gitkeep\n100644 link\n100644 new/one.txt\n100644 old/.gitkeep\n100755 run.sh"
     );
-    let tip = second["commitId"].as_str().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_fail() {
+    let world = World::new().await;
+    world.repository("demo").await;
+    let tree = world.work_tree("a", "demo").await;
+    tree.write("link", "x");
+    tree.write("run.sh", "#!/bin/sh\n");
+    let module = tree.commit("other", "x").await;
+    let entry = format!("160000,{module},module");
+    tree.git(&["update-index", "--add", "--cacheinfo", &entry]).await;
+    tree.git(&["commit", "-q", "-m", "A submodule"]).await;
+    tree.git(&["push", "-q", "origin", "main"]).await;
+    let tip = tree.git(&["rev-parse", "HEAD"]).await;
     for (changes, code) in [
         (json!({}), "FileEntryRequired"),
         (json!({ "putFiles": [{ "filePath": "x" }] }), "SourceFileOrContentRequired"),
@@ -359,9 +284,14 @@ async fn one_commit_changes_many_files() {
             json!({ "putFiles": [{ "filePath": "x", "sourceFile": { "filePath": "none" } }] }),
             "FileDoesNotExist",
         ),
+        (json!({ "putFiles": [{ "filePath": "run.sh", "fileContent": b64("#!/bin/sh\n") }] }), "NoChange"),
         (
-            json!({ "putFiles": [{ "filePath": "run.sh", "fileContent": b64("#!/bin/sh\n"), "fileMode": "EXECUTABLE" }] }),
-            "NoChange",
+            json!({ "putFiles": [{ "filePath": "module", "fileContent": "" }] }),
+            "FilePathConflictsWithSubmodulePath",
+        ),
+        (
+            json!({ "putFiles": [{ "filePath": "module/x", "fileContent": "" }] }),
+            "FilePathConflictsWithSubmodulePath",
         ),
         (json!({ "deleteFiles": [{ "filePath": "none" }] }), "FileDoesNotExist"),
         (json!({ "setFileModes": [{ "filePath": "none", "fileMode": "NORMAL" }] }), "FileDoesNotExist"),

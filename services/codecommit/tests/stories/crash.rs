@@ -1,6 +1,6 @@
 //! Refs and events are one truth, whenever the server dies.
 
-use crate::support::{Tree, World, open, run_git, serve, url};
+use crate::support::{Tree, World, basic, open, run_git, serve, url};
 use serde_json::json;
 
 /// Moves a reference behind the server's back, as a git process does that outlives a killed server.
@@ -108,9 +108,7 @@ async fn a_client_that_goes_away_in_the_middle_changes_nothing() {
     use tokio::io::AsyncWriteExt;
     let world = World::new().await;
     let id = world.repository("demo").await;
-    let basic = towpath_api::id::base64_encode(
-        format!("ann-at-000000000000:{}", crate::support::PASSWORD).as_bytes(),
-    );
+    let basic = basic("ann");
     let command =
         format!("{} {} refs/heads/main\0report-status side-band-64k", "0".repeat(40), "a".repeat(40));
     let body = format!("{:04x}{command}0000PACK\0\0\0\x02\0\0\0\x09", command.len() + 4);

@@ -222,7 +222,7 @@ async fn hooks_and_broken_objects_of_a_push_do_nothing() {
     let world = World::new().await;
     let id = world.repository("demo").await;
     let tree = world.work_tree("a", "demo").await;
-    tree.write("hooks/post-receive", "#!/bin/sh\ntouch /tmp/towpath-hook-ran\n");
+    tree.write("hooks/post-receive", "#!/bin/sh\nexit 1\n");
     tree.commit("config", "[core]\n\thooksPath = hooks\n").await;
     tree.git(&["push", "-q", "origin", "main"]).await;
     let bare = world.bare(&id);
@@ -230,7 +230,6 @@ async fn hooks_and_broken_objects_of_a_push_do_nothing() {
     let marker = world.path("ran");
     std::fs::write(bare.join("hooks/pre-receive"), format!("#!/bin/sh\ntouch {}\n", marker.display()))
         .unwrap();
-    std::os::unix::fs::chown(bare.join("hooks/pre-receive"), None, None).unwrap();
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bare.join("hooks/pre-receive"), permissions).unwrap();
     tree.commit("b", "b").await;
@@ -308,4 +307,34 @@ fn sign(at: towpath_api::Timestamp, host: &str, path: &str) -> String {
         .iter()
         .fold(format!("AWS4{SECRET}").into_bytes(), |key, part| keyed(&key, part));
     format!("{time}Z{}", towpath_api::id::hex(&keyed(&key, &text)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_references_go_at_once_and_too_many_not_at_all() {
+    let world = World::new().await;
+    let id = world.repository("demo").await;
+    let tree = world.work_tree("a", "demo").await;
+    let commit = tree.commit("a", "a").await;
+    for n in 0..30 {
+        tree.git(&["tag", &format!("t{n:02}")]).await;
+    }
+    tree.git(&["push", "-q", "origin", "main", "--tags"]).await;
+    assert_eq!(world.events().await.len(), 31);
+    let packed = std::fs::read_to_string(world.bare(&id).join("packed-refs")).unwrap();
+    assert!(packed.contains("refs/tags/t29"), "they are flushed in one file");
+    tree.git(&["push", "-q", "origin", ":t00", "main:next"]).await;
+    assert_eq!(world.story().await[31..], ["created next", "deleted t00"]);
+
+    let mut section = String::new();
+    for n in 0..4001 {
+        let capabilities = if n == 0 { "\0report-status" } else { "" };
+        let line = format!("{} {commit} refs/heads/b{n}{capabilities}", "0".repeat(40));
+        section += &format!("{:04x}{line}", line.len() + 4);
+    }
+    section += "0000";
+    let told = world
+        .post("demo/git-receive-pack", "application/x-git-receive-pack-request", section.as_bytes())
+        .await;
+    assert!(told.contains("unpack a push may change at most 4000 references"), "{told}");
+    assert_eq!(world.events().await.len(), 33);
 }

@@ -6,5 +6,6 @@ mod api;
 mod crash;
 mod denials;
 mod git;
+mod repositories;
 mod sources;
 mod support;

@@ -211,6 +211,23 @@ impl World {
         tree
     }
 
+    /// One request without a git client; the whole answer.
+    pub async fn post(&self, path: &str, content_type: &str, body: &[u8]) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
+        let (address, basic) = (&self.address, basic("ann"));
+        let head = format!(
+            "POST /v1/repos/{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {basic}\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     pub async fn events(&self) -> Vec<Event> {
         self.store.events_after(0, 1000).await.unwrap().into_iter().map(|(_, event)| event).collect()
     }
@@ -227,6 +244,10 @@ impl World {
         };
         self.events().await.iter().map(line).collect()
     }
+}
+
+pub fn basic(name: &str) -> String {
+    id::base64_encode(format!("{name}-at-{ACCOUNT}:{PASSWORD}").as_bytes())
 }
 
 pub async fn open(folder: &Path, address: &str) -> (Arc<CodeCommitService>, Store) {
