@@ -150,9 +150,8 @@ async fn wait_until(condition: impl Fn() -> bool) {
 const FOLDER: &str = "TOWPATH_TEST_SERVER_FOLDER";
 const ADDRESS: &str = "TOWPATH_TEST_SERVER_ADDRESS";
 
-/// A server in a process of its own, for the test below to kill.
+/// A server in a process of its own, for the test below to kill; nothing unless that test starts it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "started by the test below"]
 async fn serve_until_killed() {
     let (Ok(folder), Ok(address)) = (std::env::var(FOLDER), std::env::var(ADDRESS)) else { return };
     let (service, _store) = open(std::path::Path::new(&folder), &address).await;
@@ -162,7 +161,7 @@ async fn serve_until_killed() {
 
 async fn start_to_kill(folder: &std::path::Path, address: &str) -> tokio::process::Child {
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::serve_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "crash::serve_until_killed", "--nocapture"])
         .env(FOLDER, folder)
         .env(ADDRESS, address)
         .stdout(std::process::Stdio::null())
