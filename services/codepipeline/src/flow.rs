@@ -71,12 +71,20 @@ impl Flow {
     }
 
     pub async fn execution(&self, pipeline: &PipelineDoc, execution: &str) -> Result<ExecutionDoc, Fault> {
-        let found =
-            self.store.get::<ExecutionDoc>(&ExecutionDoc::key_of(&pipeline.generation, execution)).await?;
-        found.map(Versioned::into_doc).ok_or_else(|| Fault::NoExecution {
-            name: pipeline.id.name.clone(),
-            execution: execution.to_owned(),
-        })
+        self.execution_of(&pipeline.generation, &pipeline.id, execution).await
+    }
+
+    /// An execution of a generation, also where its pipeline was deleted.
+    pub async fn execution_of(
+        &self,
+        generation: &str,
+        id: &PipelineId,
+        execution: &str,
+    ) -> Result<ExecutionDoc, Fault> {
+        let found = self.store.get::<ExecutionDoc>(&ExecutionDoc::key_of(generation, execution)).await?;
+        found
+            .map(Versioned::into_doc)
+            .ok_or_else(|| Fault::NoExecution { name: id.name.clone(), execution: execution.to_owned() })
     }
 
     /// The structure of one version, parsed. Versions never change, so they are kept.
@@ -164,7 +172,8 @@ impl Flow {
             }
         }
         for change in &changes {
-            self.write(pipeline, &world, change, &mut step.finished, &mut txn).await?;
+            let held = step.lease.is_some();
+            self.write(pipeline, &world, change, (&mut step.finished, held), &mut txn).await?;
         }
         self.store.commit(txn).await?;
         Ok(changes)
@@ -175,7 +184,7 @@ impl Flow {
         pipeline: &PipelineDoc,
         world: &World,
         change: &Change,
-        finished: &mut Option<(Versioned<ActionDoc>, ActionDoc)>,
+        (finished, held): (&mut Option<(Versioned<ActionDoc>, ActionDoc)>, bool),
         txn: &mut Txn,
     ) -> Result<(), Fault> {
         let now = self.store.now();
@@ -216,7 +225,7 @@ impl Flow {
                 self.write_started(pipeline, world, (name, stage, action, id), txn);
             }
             Change::ActionEnded { id, status, .. } => {
-                self.write_ended(world, (generation, execution), (id, *status), finished, txn).await?;
+                self.write_ended(world, (generation, execution), (id, *status, held), finished, txn).await?;
             }
             Change::RollBack { stage, target, .. } => {
                 let payload = serde_json::json!({
@@ -236,7 +245,7 @@ impl Flow {
         &self,
         world: &World,
         (generation, execution): (&str, &Execution),
-        (action_id, status): (&str, ActionStatus),
+        (action_id, status, held): (&str, ActionStatus, bool),
         finished: &mut Option<(Versioned<ActionDoc>, ActionDoc)>,
         txn: &mut Txn,
     ) -> Result<(), Fault> {
@@ -256,9 +265,17 @@ impl Flow {
         };
         doc.status = status;
         doc.updated = now;
-        if status == ActionStatus::Abandoned {
+        match (status, held) {
             // What runs outside is told to stop.
-            txn.enqueue(Job::new(ACTIONS, doc.key(), now));
+            (ActionStatus::Abandoned, _) => {
+                txn.enqueue(Job::new(ACTIONS, doc.key(), now));
+            }
+            // Its own job ended it, and completes.
+            (_, true) => {}
+            // A person or a worker ended it: its timer is no longer needed.
+            (_, false) => {
+                txn.cancel(ACTIONS, &doc.key());
+            }
         }
         let stage =
             world.structures.get(&execution.version).and_then(|structure| structure.stage(&doc.stage));

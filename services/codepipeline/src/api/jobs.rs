@@ -293,7 +293,7 @@ async fn try_succeed(
         txn.replace(&doc, &next);
         return Ok(service.flow.store.commit(txn).await?);
     }
-    let products = products(service, &pipeline, doc.clone(), input).await?;
+    let products = products(service, doc.clone(), input).await?;
     let mut ending = Ending::succeeded(products, details.summary);
     ending.external_id = details.external_execution_id;
     service.try_finish(&pipeline, &doc.id, &ending, None, txn).await
@@ -302,11 +302,10 @@ async fn try_succeed(
 /// What the job made: the declared outputs that the worker has stored.
 async fn products(
     service: &Pipelines,
-    pipeline: &PipelineDoc,
     doc: Versioned<ActionDoc>,
     input: &PutJobSuccessResultInput,
 ) -> Result<Products, Fault> {
-    let ctx = service.prepare(pipeline, doc).await.map_err(told)?;
+    let ctx = service.prepare(doc).await.map_err(told)?;
     let revision = input.current_revision.clone();
     let mut artifacts = BTreeMap::new();
     for name in &ctx.action.outputs {

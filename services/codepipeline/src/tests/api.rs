@@ -51,6 +51,8 @@ async fn a_deleted_pipeline_leaves_no_history_to_its_successor() {
         life.service.get_pipeline(&life.call, named("web")).await.unwrap_err().code,
         "PipelineNotFoundException"
     );
+    let look = || async { (!town.builders.stopped.lock().unwrap().is_empty()).then_some(()) };
+    life.until("the build's stop", look).await;
     town.push(&life, "main", "c2").await;
     life.create(journey()).await.unwrap();
     let fresh = life.nth(1).await;

@@ -90,24 +90,20 @@ impl From<std::io::Error> for Failure {
 
 impl Pipelines {
     /// Reads what belongs to the action, takes the role, and fixes what the action is given.
-    pub(crate) async fn prepare<'a>(
-        &'a self,
-        pipeline: &PipelineDoc,
-        doc: Versioned<ActionDoc>,
-    ) -> Result<Ctx<'a>, Failure> {
+    pub(crate) async fn prepare(&self, doc: Versioned<ActionDoc>) -> Result<Ctx<'_>, Failure> {
         let structure = self.flow.structure(&doc.generation, doc.version).await?;
-        let mut ctx = self.context(pipeline, doc, structure).await?;
+        let mut ctx = self.context(doc, structure).await?;
         ctx.fix_inputs().await?;
         Ok(ctx)
     }
 
-    pub(super) async fn context<'a>(
-        &'a self,
-        pipeline: &PipelineDoc,
+    pub(super) async fn context(
+        &self,
         doc: Versioned<ActionDoc>,
         structure: Arc<Structure>,
-    ) -> Result<Ctx<'a>, Failure> {
-        let execution = self.flow.execution(pipeline, &doc.execution).await?.execution;
+    ) -> Result<Ctx<'_>, Failure> {
+        let execution =
+            self.flow.execution_of(&doc.generation, &doc.pipeline, &doc.execution).await?.execution;
         let action = structure.stage(&doc.stage).and_then(|stage| stage.action(&doc.action)).cloned();
         let Some(action) = action else {
             return Err(Failure::action(

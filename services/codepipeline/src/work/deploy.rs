@@ -137,8 +137,13 @@ async fn describe(ctx: &Ctx<'_>, id: &str) -> Result<DeploymentInfo, Failure> {
 }
 
 pub async fn stop(ctx: &mut Ctx<'_>) -> Result<(), Failure> {
-    let External::Started { id, .. } = &ctx.doc.external else { return Ok(()) };
-    let input = StopDeploymentInput { deployment_id: Some(id.clone()), auto_rollback_enabled: None };
+    let id = match &ctx.doc.external {
+        External::Started { id, .. } => Some(id.clone()),
+        External::Asking => find(ctx).await?,
+        _ => None,
+    };
+    let Some(id) = id else { return Ok(()) };
+    let input = StopDeploymentInput { deployment_id: Some(id), auto_rollback_enabled: None };
     ctx.service.handles.codedeploy.stop_deployment(&ctx.call, input).await?;
     Ok(())
 }

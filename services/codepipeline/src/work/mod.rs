@@ -112,7 +112,7 @@ impl Pipelines {
             self.finish(pipeline, &doc.id, ending, Some(held.lease())).await?;
             return Ok(Txn::new());
         }
-        let next = match self.prepare(pipeline, doc).await {
+        let next = match self.prepare(doc).await {
             Ok(mut ctx) => ctx.perform().await,
             Err(failure) => Err(failure),
         };
@@ -230,10 +230,11 @@ impl Pipelines {
         let structure = self.flow.structure(&doc.generation, doc.version).await?;
         let declared = structure.stage(&doc.stage).and_then(|stage| stage.action(&doc.action));
         match (declared.map(|declared| declared.provider), &doc.external) {
-            (Some(Provider::CodeBuild), External::Started { .. } | External::Asking)
-            | (Some(Provider::CodeDeploy), External::Started { .. }) => {
-                let pipeline = self.flow.pipeline(&doc.pipeline).await?;
-                let mut ctx = self.context(&pipeline, doc.clone(), structure.clone()).await?;
+            (
+                Some(Provider::CodeBuild | Provider::CodeDeploy),
+                External::Started { .. } | External::Asking,
+            ) => {
+                let mut ctx = self.context(doc.clone(), structure.clone()).await?;
                 ctx.stop().await
             }
             (Some(Provider::Custom), External::Job { job, .. }) => {
