@@ -87,7 +87,7 @@ class Journey:
     def make_project(self):
         downloads = self.work / "downloads"
         self.run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
-                 "--no-build-isolation", SDIST, "-d", downloads)
+                 SDIST, "-d", downloads)
         archive = next(downloads.glob("*.tar.gz"))
         with tarfile.open(archive) as tar:
             tar.extractall(downloads, filter="data")

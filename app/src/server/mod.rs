@@ -3,7 +3,7 @@
 mod internal;
 mod services;
 
-use crate::client::{Connection, identity_dir};
+use crate::client::Connection;
 use crate::config::Config;
 use services::Services;
 use std::os::unix::fs::DirBuilderExt;

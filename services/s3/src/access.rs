@@ -74,6 +74,10 @@ impl S3Access for Requester {
         let Some(call) = self.call().filter(|_| signed) else {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         };
+        if let Some(credential) = self.credential.get() {
+            let region = &self.s3.config.region;
+            self.s3.identity.note_use(&credential.access_key_id, "s3", region, call.at);
+        }
         let operation = cx.s3_op().name();
         let versioned =
             cx.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("versionId=")));

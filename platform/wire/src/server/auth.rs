@@ -9,7 +9,7 @@ use crate::sigv4::{
 };
 use http::request::Parts;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Clock, Credential, Identity, id};
+use towpath_api::{ApiError, Call, Clock, Credential, Identity, Timestamp, id};
 
 /// Why a request has no caller.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,8 @@ pub struct Authenticator {
 pub struct Pending {
     presented: Presented,
     credential: Credential,
+    identity: Arc<dyn Identity>,
+    now: Timestamp,
 }
 
 impl Authenticator {
@@ -111,7 +113,7 @@ impl Authenticator {
             .credential(&presented.access_key_id, token)
             .await?
             .ok_or(SignatureError::UnknownKey)?;
-        Ok(Pending { presented, credential })
+        Ok(Pending { presented, credential, identity: self.identity.clone(), now: self.clock.now() })
     }
 
     /// The call of an authenticated caller, also for one that a handler authenticated by other means.
@@ -151,7 +153,10 @@ impl Pending {
             return Err(SignatureError::Invalid(text).into());
         }
         let secret = &self.credential.secret_access_key;
+        let scope = self.presented.scope.clone();
         sigv4::verify(parts, self.presented, secret, PathStyle::Normalized, &hash)?;
+        let key = &self.credential.access_key_id;
+        self.identity.note_use(key, &scope.service, &scope.region, self.now);
         Ok(self.credential)
     }
 }
