@@ -84,6 +84,11 @@ impl Sources for CodeCommitService {
         Ok(self.info(&found, commit))
     }
 
+    async fn default_branch(&self, call: &Call, repository: &str) -> Result<Option<String>, ApiError> {
+        let found = self.repository(call, "codecommit:GitPull", Some(repository), &[]).await?;
+        Ok(found.default_branch.clone())
+    }
+
     async fn changed_paths(
         &self,
         call: &Call,

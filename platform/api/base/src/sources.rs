@@ -94,6 +94,13 @@ pub trait Sources: Send + Sync {
         revision: &Revision,
     ) -> Result<CommitInfo, ApiError>;
 
+    /// The name of the repository's default branch: what a build without a source version takes. `None`
+    /// where there is none, or an implementation does not know. `codecommit:GitPull`.
+    async fn default_branch(&self, call: &Call, repository: &str) -> Result<Option<String>, ApiError> {
+        let _ = (call, repository);
+        Ok(None)
+    }
+
     /// Paths that differ between two commits, sorted, both names of a rename included; with no `before`,
     /// every path of `after`. An unknown `before` is `CommitDoesNotExistException`.
     /// `codecommit:GetDifferences`.

@@ -138,6 +138,7 @@ async fn each_way_to_read_asks_for_its_own_permission() {
     let (bob, rae) = (call("bob"), call("rae"));
     let out = world.path("denied");
     let denials = [
+        world.service.default_branch(&bob, "demo").await.map(drop),
         world.service.commit(&bob, "demo", &main).await.map(drop),
         world.service.changed_paths(&bob, "demo", None, &first).await.map(drop),
         world.service.checkout(&bob, "demo", &main, &out).await.map(drop),
@@ -150,5 +151,6 @@ async fn each_way_to_read_asks_for_its_own_permission() {
         assert_eq!(denial.unwrap_err().code, "AccessDeniedException");
     }
     assert!(!out.exists());
+    assert_eq!(world.service.default_branch(&rae, "demo").await.unwrap().as_deref(), Some("main"));
     world.service.checkout(&rae, "demo", &main, &out).await.unwrap();
 }
