@@ -243,7 +243,7 @@ impl Exec {
         let mut command = Inside::new(self.argv);
         command.user = self.user;
         if self.tty {
-            command.terminal = Some(towpath_runner::WindowSize { rows: 24, columns: 80 });
+            command.terminal = Some(host::terminal_size().ok_or("--tty needs a terminal on standard input")?);
         } else {
             command.stdin = Some(std::io::stdin().as_fd().try_clone_to_owned()?);
             command.stdout = Some(std::io::stdout().as_fd().try_clone_to_owned()?);

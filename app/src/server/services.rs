@@ -60,6 +60,8 @@ impl Services {
         .await
         .map_err(part("CodeCommit"))?;
         let runner = Runner::new(runner_config(config, data)).map_err(part("the sandbox runner"))?;
+        let swept = runner.sweep().await.map_err(part("the sandbox runner"))?;
+        tracing::debug!(?swept, "removed what an earlier server's sandboxes left");
         let codebuild = CodeBuildService::new(
             codebuild_config(config, data, address),
             store.clone(),
@@ -75,7 +77,11 @@ impl Services {
             store.clone(),
             iam.clone(),
             s3.clone(),
-            towpath_codedeploy::Config { scratch: Some(data.join("scratch/codedeploy")), ..Default::default() },
+            towpath_codedeploy::Config {
+                scratch: Some(data.join("scratch/codedeploy")),
+                appspec_check: Some(towpath_codedeploy::AppSpecCheck(Arc::new(check_appspec))),
+                ..Default::default()
+            },
         );
         let codepipeline = Pipelines::new(
             store.clone(),
@@ -157,4 +163,9 @@ fn codebuild_config(config: &Config, data: &Path, address: SocketAddr) -> towpat
         workers: config.build_slots,
         endpoint: Some(own),
     }
+}
+
+/// A revision is read as the agent will read it, before a host is touched.
+fn check_appspec(text: &str) -> Result<(), String> {
+    towpath_agent::appspec::parse(text).map(drop).map_err(|error| error.to_string())
 }

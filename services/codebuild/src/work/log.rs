@@ -185,6 +185,7 @@ impl Writer {
             let text = format!("[Container] {} lines before this one could not be logged", self.lost);
             batch.insert(0, self.event(text));
         }
+        ascend(&mut batch);
         for attempt in 0..ATTEMPTS {
             let input = PutLogEventsInput {
                 log_group_name: Some(stream.group.clone()),
@@ -205,5 +206,29 @@ impl Writer {
             }
         }
         self.lost += batch.len();
+    }
+}
+
+/// A batch must ascend in time, whatever the clock did while it was gathered: each event takes at most
+/// the time of the one after it.
+fn ascend(batch: &mut [InputLogEvent]) {
+    let mut latest = i64::MAX;
+    for event in batch.iter_mut().rev() {
+        latest = latest.min(event.timestamp.unwrap_or(latest));
+        event.timestamp = Some(latest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ascends_whatever_the_clock_did() {
+        let at = |timestamp| InputLogEvent { message: Some("x".into()), timestamp: Some(timestamp) };
+        let mut batch = vec![at(9), at(5), at(7), at(6), at(8)];
+        ascend(&mut batch);
+        let times: Vec<i64> = batch.iter().filter_map(|event| event.timestamp).collect();
+        assert_eq!(times, [5, 5, 6, 6, 8]);
     }
 }
