@@ -164,8 +164,18 @@ pub fn environment(environment: &ProjectEnvironment) -> Checked {
     variables(environment.environment_variables.as_deref().unwrap_or_default())
 }
 
+/// Linux takes no environment in which one text is larger.
+const MAX_VARIABLES_BYTES: usize = 128 << 10;
+
 pub fn variables(variables: &[EnvironmentVariable]) -> Checked {
     let mut names = BTreeSet::new();
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let bytes: usize =
+        variables.iter().map(|variable| length(&variable.name) + length(&variable.value)).sum();
+    if bytes > MAX_VARIABLES_BYTES {
+        let message = format!("Invalid environment variables: {bytes} bytes, {MAX_VARIABLES_BYTES} allowed");
+        return Err(invalid(message));
+    }
     for variable in variables {
         let name = variable.name.as_deref().unwrap_or("");
         let kind = variable.type_.as_deref().unwrap_or("PLAINTEXT");

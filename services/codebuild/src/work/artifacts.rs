@@ -91,7 +91,10 @@ pub fn choose(
     let mut chosen = Vec::new();
     let mut names = BTreeSet::new();
     for base in bases {
-        lines.push(format!("Expanding file paths for base directory {}", base.display()));
+        lines.push(format!(
+            "Expanding file paths for base directory {}",
+            if base.as_os_str().is_empty() { ".".into() } else { base.to_string_lossy() }
+        ));
         lines.push("Assembling file list".to_owned());
         lines.extend(patterns.iter().map(|pattern| format!("Expanding {pattern}")));
         let within = root.open_root(&base, Follow::Beneath)?;

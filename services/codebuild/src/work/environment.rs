@@ -10,6 +10,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use towpath_api::SessionCredentials;
 
+/// The aws CLI's own helper. It needs telling that the host is not Amazon's, and knows that option only for
+/// `get`.
+const CREDENTIAL_HELPER: &str =
+    "!f() { test \"$1\" != get || aws codecommit credential-helper --ignore-host-check get; }; f";
+
 /// How commands reach this server.
 pub struct Access<'a> {
     pub endpoint: SocketAddr,
@@ -42,7 +47,7 @@ pub fn variables(
     if spec.git_credential_helper {
         set("GIT_CONFIG_COUNT", "2");
         set("GIT_CONFIG_KEY_0", "credential.helper");
-        set("GIT_CONFIG_VALUE_0", "!aws codecommit credential-helper $@");
+        set("GIT_CONFIG_VALUE_0", CREDENTIAL_HELPER);
         set("GIT_CONFIG_KEY_1", "credential.UseHttpPath");
         set("GIT_CONFIG_VALUE_1", "true");
     }

@@ -31,8 +31,17 @@ pub struct SourcePlan {
 #[derive(Clone, Debug)]
 pub enum From {
     Nothing,
-    CodeCommit { repository: String, revision: Revision, depth: CloneDepth },
-    S3 { bucket: String, key: String, version: Option<String> },
+    CodeCommit {
+        repository: String,
+        /// `None`: the default branch.
+        revision: Option<Revision>,
+        depth: CloneDepth,
+    },
+    S3 {
+        bucket: String,
+        key: String,
+        version: Option<String>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -137,8 +146,7 @@ fn declared(source: &ProjectSource, identifier: Option<String>, version: Option<
     match source.type_.as_deref() {
         Some("CODECOMMIT") => {
             let repository = repository_name(&location).unwrap_or_default().to_owned();
-            // The head of the default branch, as a clone without a name takes it.
-            let revision = Revision::parse(version.unwrap_or("HEAD"));
+            let revision = version.filter(|version| !version.is_empty()).map(Revision::parse);
             let depth = match source.git_clone_depth {
                 Some(depth) if depth > 0 => CloneDepth::Shallow(u32::try_from(depth).unwrap_or(u32::MAX)),
                 _ => CloneDepth::Full,
@@ -171,8 +179,8 @@ pub async fn download(
         From::Nothing => Ok(None),
         From::CodeCommit { repository, revision, depth } => {
             let revision = match revision {
-                Revision::Branch(name) if name == "HEAD" => default_branch(service, call, repository).await?,
-                revision => revision.clone(),
+                None => default_branch(service, call, repository).await?,
+                Some(revision) => revision.clone(),
             };
             let commit = service.sources.clone_to(call, repository, &revision, *depth, &plan.host).await?;
             Ok(Some(commit.commit_id))
@@ -193,22 +201,23 @@ pub async fn download(
     }
 }
 
-/// Without a source version AWS builds the head of the default branch.
+/// Without a source version AWS builds the head of the default branch. Where nobody says which that is, it is
+/// `main`, else `master`.
 async fn default_branch(
     service: &CodeBuildService,
     call: &Call,
     repository: &str,
 ) -> Result<Revision, SourceError> {
-    let mut last = None;
-    for branch in ["HEAD", "main", "master"] {
-        let revision = Revision::Branch(branch.to_owned());
-        match service.sources.commit(call, repository, &revision).await {
-            Ok(_) => return Ok(revision),
-            Err(error) if error.code.contains("BranchDoesNotExist") => last = Some(error),
-            Err(error) => return Err(error.into()),
-        }
+    if let Some(name) = service.sources.default_branch(call, repository).await? {
+        return Ok(Revision::Branch(name));
     }
-    Err(last.map_or_else(|| SourceError::Io(std::io::Error::other("no branch")), SourceError::Api))
+    let main = Revision::Branch("main".to_owned());
+    let Err(missing) = service.sources.commit(call, repository, &main).await else { return Ok(main) };
+    if !missing.code.contains("BranchDoesNotExist") {
+        return Err(missing.into());
+    }
+    let master = Revision::Branch("master".to_owned());
+    service.sources.commit(call, repository, &master).await.map(|_| master).map_err(|_| missing.into())
 }
 
 /// An archive is unpacked; any other object is the one file of the source.

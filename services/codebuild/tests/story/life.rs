@@ -168,3 +168,24 @@ async fn a_role_without_log_permissions_fails_the_build_and_says_so() {
     assert!(context.contains("not authorized to perform: logs:CreateLogStream"), "{context}");
     assert_eq!(world.sandboxes.started.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waits_too_long_in_the_queue_times_out() {
+    let world = World::new().await;
+    world.project(&spec(&["echo started; sleep 60"]), |_| {}).await;
+    // All four workers are busy.
+    for _ in 0..4 {
+        let id = world.start(|_| {}).await;
+        world.logged(&id, "started").await;
+    }
+    let id = world.start(|input| input.queued_timeout_in_minutes_override = Some(0)).await;
+    let build = world.finished(&id).await;
+    assert_eq!(build.build_status.as_deref(), Some("TIMED_OUT"));
+    assert!(context(&build, "QUEUED").starts_with("BUILD_TIMED_OUT"));
+    // One that a stop takes out of the queue never starts.
+    let id = world.start(|_| {}).await;
+    let input = StopBuildInput { id: Some(id) };
+    let stopped = world.service.stop_build(&world.call, input).await.unwrap().build.unwrap();
+    assert_eq!(stopped.build_status.as_deref(), Some("STOPPED"));
+    assert_eq!(world.sandboxes.started.load(std::sync::atomic::Ordering::SeqCst), 4);
+}

@@ -41,6 +41,8 @@ async fn codecommit_with_a_depth_and_a_version() {
         context(&build, "DOWNLOAD_SOURCE"),
         "CLIENT_ERROR: BranchDoesNotExistException: Branch nowhere does not exist for primary source and source version nowhere"
     );
+    let id = world.start(|_| {}).await;
+    assert_eq!(world.finished(&id).await.build_status.as_deref(), Some("SUCCEEDED"), "the default branch");
     world.identity.role.deny("codecommit:GitPull");
     let id = world.start(|_| {}).await;
     assert!(context(&world.finished(&id).await, "DOWNLOAD_SOURCE").contains("codecommit:GitPull"));
