@@ -29,12 +29,7 @@ struct Open {
 
 enum Items {
     List(Vec<Node>),
-    Map {
-        entries: Vec<(Key, Node)>,
-        names: HashSet<String>,
-        merges: Vec<Node>,
-        key: Option<PendingKey>,
-    },
+    Map { entries: Vec<(Key, Node)>, names: HashSet<String>, merges: Vec<Node>, key: Option<PendingKey> },
 }
 
 enum PendingKey {
@@ -53,21 +48,12 @@ struct Builder {
 pub fn parse(text: &str, limits: Limits) -> Result<Node, Error> {
     if text.len() > limits.max_bytes {
         let kind = ErrorKind::TooLarge(format!("{} bytes, {} allowed", text.len(), limits.max_bytes));
-        return Err(Error {
-            line: 0,
-            column: 0,
-            kind,
-        });
+        return Err(Error { line: 0, column: 0, kind });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut parser = Parser::new_from_str(text);
-    let mut builder = Builder {
-        limits,
-        used: Weight::default(),
-        stack: Vec::new(),
-        anchors: HashMap::new(),
-        root: None,
-    };
+    let mut builder =
+        Builder { limits, used: Weight::default(), stack: Vec::new(), anchors: HashMap::new(), root: None };
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| Error {
@@ -83,28 +69,12 @@ pub fn parse(text: &str, limits: Limits) -> Result<Node, Error> {
         }
         builder.event(event, &span)?;
     }
-    let root = builder.root.ok_or(Error {
-        line: 0,
-        column: 0,
-        kind: ErrorKind::Empty,
-    })?;
-    if root.is_null() {
-        Err(Error {
-            line: 0,
-            column: 0,
-            kind: ErrorKind::Empty,
-        })
-    } else {
-        Ok(root)
-    }
+    let root = builder.root.ok_or(Error { line: 0, column: 0, kind: ErrorKind::Empty })?;
+    if root.is_null() { Err(Error { line: 0, column: 0, kind: ErrorKind::Empty }) } else { Ok(root) }
 }
 
 fn at(span: &Span, kind: ErrorKind) -> Error {
-    Error {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-        kind,
-    }
+    Error { line: span.start.line(), column: span.start.col() + 1, kind }
 }
 
 impl Builder {
@@ -112,24 +82,10 @@ impl Builder {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && !names_string(tag.as_ref(), span)?;
-                let weight = Weight {
-                    nodes: 1,
-                    bytes: text.len(),
-                    depth: 1,
-                };
+                let weight = Weight { nodes: 1, bytes: text.len(), depth: 1 };
                 self.charge(weight, span)?;
-                let value = Value::Scalar {
-                    text: text.into_owned(),
-                    plain,
-                };
-                self.place(
-                    anchor,
-                    Built {
-                        node: node(value, span),
-                        weight,
-                    },
-                    span,
-                )
+                let value = Value::Scalar { text: text.into_owned(), plain };
+                self.place(anchor, Built { node: node(value, span), weight }, span)
             }
             Event::Alias(anchor) => {
                 let Some((_, weight)) = self.anchors.get(&anchor) else {
@@ -143,10 +99,7 @@ impl Builder {
                 let Some((node, _)) = self.anchors.get(&anchor) else {
                     return Ok(());
                 };
-                let built = Built {
-                    node: node.clone(),
-                    weight,
-                };
+                let built = Built { node: node.clone(), weight };
                 self.place(0, built, span)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -155,12 +108,8 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 refuse_tag(tag.as_ref(), "map", span)?;
-                let items = Items::Map {
-                    entries: Vec::new(),
-                    names: HashSet::new(),
-                    merges: Vec::new(),
-                    key: None,
-                };
+                let items =
+                    Items::Map { entries: Vec::new(), names: HashSet::new(), merges: Vec::new(), key: None };
                 self.open(anchor, items, span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
@@ -174,10 +123,7 @@ impl Builder {
         let reason = if self.used.nodes > self.limits.max_nodes {
             format!("more than {} values", self.limits.max_nodes)
         } else if self.used.bytes > self.limits.max_expanded_bytes {
-            format!(
-                "more than {} bytes after aliases were expanded",
-                self.limits.max_expanded_bytes
-            )
+            format!("more than {} bytes after aliases were expanded", self.limits.max_expanded_bytes)
         } else if self.stack.len() + weight.depth > self.limits.max_depth {
             format!("nested deeper than {} levels", self.limits.max_depth)
         } else {
@@ -187,20 +133,10 @@ impl Builder {
     }
 
     fn open(&mut self, anchor: usize, items: Items, span: &Span) -> Result<(), Error> {
-        let weight = Weight {
-            nodes: 1,
-            bytes: 0,
-            depth: 1,
-        };
+        let weight = Weight { nodes: 1, bytes: 0, depth: 1 };
         self.charge(weight, span)?;
         let (line, column) = (span.start.line(), span.start.col() + 1);
-        self.stack.push(Open {
-            anchor,
-            line,
-            column,
-            weight,
-            items,
-        });
+        self.stack.push(Open { anchor, line, column, weight, items });
         Ok(())
     }
 
@@ -211,12 +147,7 @@ impl Builder {
         let mut weight = open.weight;
         let value = match open.items {
             Items::List(items) => Value::List(items),
-            Items::Map {
-                mut entries,
-                mut names,
-                merges,
-                ..
-            } => {
+            Items::Map { mut entries, mut names, merges, .. } => {
                 for merge in merges {
                     merge_into(&mut entries, &mut names, merge, &mut weight)?;
                 }
@@ -224,24 +155,14 @@ impl Builder {
             }
         };
         // What a merge added was charged when the alias was read; the nodes it copied again are at most that.
-        let node = Node {
-            value,
-            line: open.line,
-            column: open.column,
-        };
+        let node = Node { value, line: open.line, column: open.column };
         self.place(open.anchor, Built { node, weight }, span)
     }
 
     fn place(&mut self, anchor: usize, built: Built, span: &Span) -> Result<(), Error> {
         if anchor != 0 {
             // The kept copy is a copy like any other.
-            self.charge(
-                Weight {
-                    depth: 0,
-                    ..built.weight
-                },
-                span,
-            )?;
+            self.charge(Weight { depth: 0, ..built.weight }, span)?;
             self.anchors.insert(anchor, (built.node.clone(), built.weight));
         }
         let Some(open) = self.stack.last_mut() else {
@@ -253,12 +174,7 @@ impl Builder {
         open.weight.depth = open.weight.depth.max(built.weight.depth + 1);
         match &mut open.items {
             Items::List(items) => items.push(built.node),
-            Items::Map {
-                entries,
-                names,
-                merges,
-                key,
-            } => match key.take() {
+            Items::Map { entries, names, merges, key } => match key.take() {
                 None => *key = Some(read_key(built.node, names, span)?),
                 Some(PendingKey::Merge) => merges.push(built.node),
                 Some(PendingKey::Named(key)) => entries.push((key, built.node)),
@@ -269,20 +185,13 @@ impl Builder {
 }
 
 fn node(value: Value, span: &Span) -> Node {
-    Node {
-        value,
-        line: span.start.line(),
-        column: span.start.col() + 1,
-    }
+    Node { value, line: span.start.line(), column: span.start.col() + 1 }
 }
 
 fn read_key(node: Node, names: &mut HashSet<String>, span: &Span) -> Result<PendingKey, Error> {
     let (line, column) = (span.start.line(), span.start.col() + 1);
     let Value::Scalar { text, plain } = node.value else {
-        return Err(at(
-            span,
-            ErrorKind::Invalid("a key must be a plain string".into()),
-        ));
+        return Err(at(span, ErrorKind::Invalid("a key must be a plain string".into())));
     };
     if plain && text == "<<" {
         return Ok(PendingKey::Merge);
@@ -290,11 +199,7 @@ fn read_key(node: Node, names: &mut HashSet<String>, span: &Span) -> Result<Pend
     if !names.insert(text.clone()) {
         return Err(at(span, ErrorKind::DuplicateKey(text.chars().take(80).collect())));
     }
-    Ok(PendingKey::Named(Key {
-        name: text,
-        line,
-        column,
-    }))
+    Ok(PendingKey::Named(Key { name: text, line, column }))
 }
 
 /// `<<: *base` or `<<: [*a, *b]`: keys that are there already win.

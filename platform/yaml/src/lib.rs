@@ -31,12 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_bytes: 1 << 20,
-            max_depth: 32,
-            max_nodes: 50_000,
-            max_expanded_bytes: 8 << 20,
-        }
+        Limits { max_bytes: 1 << 20, max_depth: 32, max_nodes: 50_000, max_expanded_bytes: 8 << 20 }
     }
 }
 
@@ -65,11 +60,7 @@ pub enum ErrorKind {
     #[error("missing key '{0}'")]
     MissingKey(String),
     #[error("expected {what} to be {expected}, found {found}")]
-    Type {
-        what: String,
-        expected: &'static str,
-        found: String,
-    },
+    Type { what: String, expected: &'static str, found: String },
     #[error("{0}")]
     Invalid(String),
 }
@@ -77,11 +68,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error of the reader's own, at `node`.
     pub fn invalid(node: &Node, message: impl Into<String>) -> Self {
-        Error {
-            line: node.line,
-            column: node.column,
-            kind: ErrorKind::Invalid(message.into()),
-        }
+        Error { line: node.line, column: node.column, kind: ErrorKind::Invalid(message.into()) }
     }
 }
 

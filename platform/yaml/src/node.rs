@@ -37,16 +37,8 @@ impl Node {
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
         };
-        let kind = ErrorKind::Type {
-            what: what.to_owned(),
-            expected,
-            found,
-        };
-        Error {
-            line: self.line,
-            column: self.column,
-            kind,
-        }
+        let kind = ErrorKind::Type { what: what.to_owned(), expected, found };
+        Error { line: self.line, column: self.column, kind }
     }
 
     /// A plain empty scalar, `~` or `null`.
@@ -90,18 +82,12 @@ impl Node {
     /// A list of scalars' texts.
     pub fn texts(&self, what: &str) -> Result<Vec<String>, Error> {
         let items = self.list(what)?.iter().enumerate();
-        items
-            .map(|(index, item)| item.text(&format!("{what}[{index}]")).map(str::to_owned))
-            .collect()
+        items.map(|(index, item)| item.text(&format!("{what}[{index}]")).map(str::to_owned)).collect()
     }
 
     pub fn map<'a>(&'a self, what: &'a str) -> Result<MapView<'a>, Error> {
         match &self.value {
-            Value::Map(entries) => Ok(MapView {
-                node: self,
-                what,
-                entries,
-            }),
+            Value::Map(entries) => Ok(MapView { node: self, what, entries }),
             _ => Err(self.type_error(what, "a mapping")),
         }
     }
@@ -118,11 +104,7 @@ pub struct MapView<'a> {
 impl<'a> MapView<'a> {
     /// Fails on the first key that is not `allowed`.
     pub fn only(self, allowed: &[&str]) -> Result<Self, Error> {
-        match self
-            .entries
-            .iter()
-            .find(|(key, _)| !allowed.contains(&key.name.as_str()))
-        {
+        match self.entries.iter().find(|(key, _)| !allowed.contains(&key.name.as_str())) {
             None => Ok(self),
             Some((key, _)) => Err(Error {
                 line: key.line,
@@ -136,10 +118,7 @@ impl<'a> MapView<'a> {
     }
 
     pub fn get(&self, name: &str) -> Option<&'a Node> {
-        self.entries
-            .iter()
-            .find(|(key, _)| key.name == name)
-            .map(|(_, node)| node)
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     pub fn required(&self, name: &str) -> Result<&'a Node, Error> {
@@ -160,11 +139,7 @@ impl<'a> MapView<'a> {
 
     /// `what/name`, as errors name a value.
     pub fn path(&self, name: &str) -> String {
-        if self.what.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}/{name}", self.what)
-        }
+        if self.what.is_empty() { name.to_owned() } else { format!("{}/{name}", self.what) }
     }
 
     pub fn text(&self, name: &str) -> Result<Option<&'a str>, Error> {
@@ -172,21 +147,15 @@ impl<'a> MapView<'a> {
     }
 
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, Error> {
-        self.get(name)
-            .map(|node| node.boolean(&self.path(name)))
-            .transpose()
+        self.get(name).map(|node| node.boolean(&self.path(name))).transpose()
     }
 
     pub fn integer(&self, name: &str) -> Result<Option<i64>, Error> {
-        self.get(name)
-            .map(|node| node.integer(&self.path(name)))
-            .transpose()
+        self.get(name).map(|node| node.integer(&self.path(name))).transpose()
     }
 
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        self.get(name)
-            .map(|node| node.texts(&self.path(name)))
-            .transpose()
+        self.get(name).map(|node| node.texts(&self.path(name))).transpose()
     }
 }
 

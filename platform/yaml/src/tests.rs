@@ -37,10 +37,7 @@ fn block_scalars_and_quotes() {
 fn unknown_keys_are_named_with_line_and_what_is_allowed() {
     let node = read("version: 0.2\nphase: {}\n").unwrap();
     let error = node.map("").unwrap().only(&["version", "phases"]).err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "unknown key 'phase'; allowed: version, phases at line 2"
-    );
+    assert_eq!(error.to_string(), "unknown key 'phase'; allowed: version, phases at line 2");
 }
 
 #[test]
@@ -52,20 +49,14 @@ fn types_are_checked_by_name() {
         "expected env/a to be a string, found a list at line 1"
     );
     assert!(
-        map.text("b")
-            .unwrap_err()
-            .to_string()
-            .starts_with("expected env/b to be a string, found nothing")
+        map.text("b").unwrap_err().to_string().starts_with("expected env/b to be a string, found nothing")
     );
     assert_eq!(
         map.boolean("c").unwrap_err().to_string(),
         "expected env/c to be yes or no, found 'maybe' at line 3"
     );
     assert!(map.integer("d").is_err());
-    assert_eq!(
-        map.required("e").unwrap_err().to_string(),
-        "missing key 'e' at line 1"
-    );
+    assert_eq!(map.required("e").unwrap_err().to_string(), "missing key 'e' at line 1");
     assert!(map.texts("c").is_err());
 }
 
@@ -84,13 +75,7 @@ fn duplicates_documents_and_tags_are_refused() {
 #[test]
 fn aliases_are_copies_and_merges_do_not_win() {
     let node = read("base: &b {x: 1, y: 2}\nmore:\n  <<: *b\n  y: 3\n").unwrap();
-    let more = node
-        .map("")
-        .unwrap()
-        .required("more")
-        .unwrap()
-        .map("more")
-        .unwrap();
+    let more = node.map("").unwrap().required("more").unwrap().map("more").unwrap();
     assert_eq!(more.text("x").unwrap(), Some("1"));
     assert_eq!(more.text("y").unwrap(), Some("3"));
 }
@@ -104,23 +89,14 @@ fn bombs_end_early() {
     }
     assert!(message(&bomb).contains("too large"));
 
-    let long = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(500_000),
-        vec!["*a"; 1000].join(",")
-    );
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 1000].join(","));
     assert!(message(&long).contains("after aliases were expanded"));
 
     assert!(message("a: &a [*a]\n").contains("must not refer"));
     assert!(message(&"[".repeat(100_000)).contains("line"));
-    let deep: String = (0..200)
-        .map(|level| format!("{}a:\n", " ".repeat(level)))
-        .collect();
+    let deep: String = (0..200).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert!(message(&deep).contains("nested deeper"));
-    let limits = Limits {
-        max_bytes: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { max_bytes: 10, ..Limits::default() };
     assert!(parse("a: 12345678901\n", limits).is_err());
 }
 
@@ -158,9 +134,7 @@ fn garbage_never_panics() {
     for _ in 0..20_000 {
         let mut text = String::new();
         for _ in 0..12 {
-            seed = seed
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             text.push_str(pieces[(seed >> 33) as usize % pieces.len()]);
         }
         let _ = read(&text);

@@ -51,62 +51,7 @@ async fn a_project_is_created_changed_read_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_done_is_refused_by_name_and_changes_nothing() {
     let world = World::new().await;
-    type Change = fn(&mut CreateProjectInput);
-    let table: &[(&str, &str, Change)] = &[
-        ("NotImplemented", "GITHUB", |p| p.source.as_mut().unwrap().type_ = Some("GITHUB".into())),
-        ("NotImplemented", "python:3", |p| p.environment.as_mut().unwrap().image = Some("python:3".into())),
-        ("NotImplemented", "privilegedMode", |p| {
-            p.environment.as_mut().unwrap().privileged_mode = Some(true)
-        }),
-        ("NotImplemented", "WINDOWS", |p| {
-            p.environment.as_mut().unwrap().type_ = Some("WINDOWS_CONTAINER".into())
-        }),
-        ("NotImplemented", "LAMBDA", |p| {
-            p.environment.as_mut().unwrap().compute_type = Some("BUILD_LAMBDA_1GB".into())
-        }),
-        ("NotImplemented", "SECRETS_MANAGER", |p| {
-            p.environment.as_mut().unwrap().environment_variables = Some(vec![EnvironmentVariable {
-                name: Some("A".into()),
-                value: Some("b".into()),
-                type_: Some("SECRETS_MANAGER".into()),
-            }]);
-        }),
-        ("NotImplemented", "cache", |p| {
-            p.cache = Some(ProjectCache { type_: Some("LOCAL".into()), ..ProjectCache::default() });
-        }),
-        ("NotImplemented", "vpcConfig", |p| {
-            p.vpc_config = Some(VpcConfig { vpc_id: Some("vpc-1".into()), ..VpcConfig::default() });
-        }),
-        ("NotImplemented", "fileSystemLocations", |p| {
-            p.file_system_locations = Some(vec![Default::default()])
-        }),
-        ("NotImplemented", "badges", |p| p.badge_enabled = Some(true)),
-        ("NotImplemented", "batch", |p| p.build_batch_config = Some(Default::default())),
-        ("NotImplemented", "KMS key", |p| p.encryption_key = Some("alias/mine".into())),
-        ("NotImplemented", "autoRetryLimit", |p| p.auto_retry_limit = Some(1)),
-        ("InvalidInputException", "needs a buildspec", |p| p.source.as_mut().unwrap().buildspec = None),
-        ("InvalidInputException", "clone URL", |p| {
-            let source = p.source.as_mut().unwrap();
-            source.type_ = Some("CODECOMMIT".into());
-            source.location = Some("https://github.com/a/b".into());
-        }),
-        ("InvalidInputException", "CODEPIPELINE", |p| {
-            p.source.as_mut().unwrap().type_ = Some("CODEPIPELINE".into())
-        }),
-        ("InvalidInputException", "location", |p| {
-            p.artifacts = Some(s3_artifacts(|artifacts| artifacts.location = None));
-        }),
-        ("InvalidInputException", "'..'", |p| {
-            p.artifacts = Some(s3_artifacts(|artifacts| artifacts.path = Some("a/../..".into())));
-        }),
-        ("InvalidInputException", "reserved", |p| {
-            p.environment.as_mut().unwrap().environment_variables = Some(vec![EnvironmentVariable {
-                name: Some("CODEBUILD_X".into()),
-                ..EnvironmentVariable::default()
-            }]);
-        }),
-    ];
-    for (code, text, change) in table {
+    for (code, text, change) in REFUSED {
         let mut input = project("version: 0.2");
         change(&mut input);
         let error = world.service.create_project(&world.call, input).await.expect_err(text);
@@ -124,3 +69,57 @@ async fn what_is_not_done_is_refused_by_name_and_changes_nothing() {
     };
     assert_eq!(world.service.start_build(&world.call, start).await.unwrap_err().code, "NotImplemented");
 }
+
+type Change = fn(&mut CreateProjectInput);
+
+/// Code, a part of the message, and what to change about a good project.
+const REFUSED: &[(&str, &str, Change)] = &[
+    ("NotImplemented", "GITHUB", |p| p.source.as_mut().unwrap().type_ = Some("GITHUB".into())),
+    ("NotImplemented", "python:3", |p| p.environment.as_mut().unwrap().image = Some("python:3".into())),
+    ("NotImplemented", "privilegedMode", |p| p.environment.as_mut().unwrap().privileged_mode = Some(true)),
+    ("NotImplemented", "WINDOWS", |p| {
+        p.environment.as_mut().unwrap().type_ = Some("WINDOWS_CONTAINER".into())
+    }),
+    ("NotImplemented", "LAMBDA", |p| {
+        p.environment.as_mut().unwrap().compute_type = Some("BUILD_LAMBDA_1GB".into())
+    }),
+    ("NotImplemented", "SECRETS_MANAGER", |p| {
+        p.environment.as_mut().unwrap().environment_variables = Some(vec![EnvironmentVariable {
+            name: Some("A".into()),
+            value: Some("b".into()),
+            type_: Some("SECRETS_MANAGER".into()),
+        }]);
+    }),
+    ("NotImplemented", "cache", |p| {
+        p.cache = Some(ProjectCache { type_: Some("LOCAL".into()), ..ProjectCache::default() });
+    }),
+    ("NotImplemented", "vpcConfig", |p| {
+        p.vpc_config = Some(VpcConfig { vpc_id: Some("vpc-1".into()), ..VpcConfig::default() });
+    }),
+    ("NotImplemented", "fileSystemLocations", |p| p.file_system_locations = Some(vec![Default::default()])),
+    ("NotImplemented", "badges", |p| p.badge_enabled = Some(true)),
+    ("NotImplemented", "batch", |p| p.build_batch_config = Some(Default::default())),
+    ("NotImplemented", "KMS key", |p| p.encryption_key = Some("alias/mine".into())),
+    ("NotImplemented", "autoRetryLimit", |p| p.auto_retry_limit = Some(1)),
+    ("InvalidInputException", "needs a buildspec", |p| p.source.as_mut().unwrap().buildspec = None),
+    ("InvalidInputException", "clone URL", |p| {
+        let source = p.source.as_mut().unwrap();
+        source.type_ = Some("CODECOMMIT".into());
+        source.location = Some("https://github.com/a/b".into());
+    }),
+    ("InvalidInputException", "CODEPIPELINE", |p| {
+        p.source.as_mut().unwrap().type_ = Some("CODEPIPELINE".into())
+    }),
+    ("InvalidInputException", "location", |p| {
+        p.artifacts = Some(s3_artifacts(|artifacts| artifacts.location = None));
+    }),
+    ("InvalidInputException", "'..'", |p| {
+        p.artifacts = Some(s3_artifacts(|artifacts| artifacts.path = Some("a/../..".into())));
+    }),
+    ("InvalidInputException", "reserved", |p| {
+        p.environment.as_mut().unwrap().environment_variables = Some(vec![EnvironmentVariable {
+            name: Some("CODEBUILD_X".into()),
+            ..EnvironmentVariable::default()
+        }]);
+    }),
+];
