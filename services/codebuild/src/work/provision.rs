@@ -77,7 +77,8 @@ impl Attempt {
         let scratch = |error: std::io::Error| Failure::fault(format!("the build's folder: {error}"));
         std::fs::create_dir_all(folder).map_err(scratch)?;
         let secrets = credentials.iter().flat_map(|credentials| {
-            [credentials.secret_access_key.clone(), credentials.session_token.clone()]
+            [&credentials.secret_access_key, &credentials.session_token, &credentials.access_key_id]
+                .map(String::clone)
         });
         let archive = folder.join("log.gz");
         let log = Log::open(&self.service, &call, doc, secrets.collect(), Some(&archive)).await;

@@ -164,7 +164,7 @@ phases:
       - test \"$CODEBUILD_BUILD_ID\" = \"app:$CODEBUILD_LOG_PATH\" && test \"$CODEBUILD_SRC_DIR\" = \"$PWD\"
       - echo \"$CODEBUILD_BUILD_ARN\" | cut -d/ -f1
       - echo \"$AWS_ENDPOINT_URL\"
-      - echo \"key $AWS_SECRET_ACCESS_KEY\"
+      - echo \"key $AWS_SECRET_ACCESS_KEY $AWS_ACCESS_KEY_ID\"
       - printf '%s\\n' \"$QUOTED\"
 ";
     use towpath_api_codebuild::EnvironmentVariable;
@@ -196,7 +196,7 @@ phases:
             "1 ada aws/codebuild/standard:7.0",
             "arn:aws:codebuild:us-east-1:000000000000:build",
             "http://127.0.0.1:4566",
-            "key ***",
+            "key *** ***",
             "it's $HOME \"x\"",
             "`y`\\",
         ]
