@@ -265,17 +265,10 @@ impl Flow {
         };
         doc.status = status;
         doc.updated = now;
-        match (status, held) {
-            // What runs outside is told to stop.
-            (ActionStatus::Abandoned, _) => {
-                txn.enqueue(Job::new(ACTIONS, doc.key(), now));
-            }
-            // Its own job ended it, and completes.
-            (_, true) => {}
-            // A person or a worker ended it: its timer is no longer needed.
-            (_, false) => {
-                txn.cancel(ACTIONS, &doc.key());
-            }
+        // Abandoned: what runs outside is told to stop. Ended by a person or a worker: its timer is no
+        // longer needed. In both cases the job sees to it. One that ended its own action completes.
+        if status == ActionStatus::Abandoned || !held {
+            txn.enqueue(Job::new(ACTIONS, doc.key(), now));
         }
         let stage =
             world.structures.get(&execution.version).and_then(|structure| structure.stage(&doc.stage));
