@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,6 +125,7 @@ impl Runner {
     /// Starts a supervisor with a plan; it answers on the channel.
     pub(crate) fn launch(&self, plan: Plan) -> Result<Channel, RunnerError> {
         let (ours, theirs) = channel::pair()?;
+        let (id, state_dir) = (plan.spec.id.clone(), self.shared.config.state_dir.clone());
         ours.send(&ToSupervisor::Start(Box::new(plan)), &[])?;
         // No hook between fork and exec: std then spawns without copying this process. The environment stays
         // here: it may hold secrets, and the inside's pid 1 is a copy of the supervisor.
@@ -136,7 +138,13 @@ impl Runner {
             .stderr(Stdio::null())
             .spawn()
             .map_err(RunnerError::file(&self.shared.config.helper))?;
-        tokio::spawn(async move { child.wait().await });
+        tokio::spawn(async move {
+            // One that ends by itself has cleaned up.
+            let killed = child.wait().await.is_ok_and(|status| status.signal().is_some());
+            if killed {
+                tokio::task::spawn_blocking(move || bury(&state_dir, &id)).await.ok();
+            }
+        });
         Ok(ours)
     }
 
@@ -297,6 +305,14 @@ fn sweep(state_dir: &Path) -> Result<Swept, RunnerError> {
     let state_dir = state_dir.to_owned();
     std::thread::spawn(move || trash::empty(&state_dir));
     Ok(swept)
+}
+
+/// Removes what a killed supervisor left, without waiting for the next start's sweep.
+fn bury(state_dir: &Path, id: &str) {
+    tracing::warn!(sandbox = id, "its supervisor was killed; removing what it left");
+    if let Err(e) = sweep_one(state_dir, id).and_then(|_| trash::empty(state_dir).map_err(RunnerError::from)) {
+        tracing::error!(sandbox = id, error = %e, "what a killed supervisor left is removed at the next start");
+    }
 }
 
 /// Whether anything was removed; a host whose supervisor lives stays.
