@@ -7,6 +7,7 @@ use super::{Ctx, Ending, Failure, Next};
 use crate::state::Products;
 use crate::structure::providers::parse_bool;
 use std::path::{Path, PathBuf};
+use towpath_api::ApiError;
 use towpath_api::objects::PutOptions;
 use towpath_archive::{ArchiveError, Follow, FoundKind, Limits, Root, unpack};
 
@@ -108,7 +109,7 @@ async fn put(
         Err(error) if error.code == "NoSuchKey" || error.code == "NotFound" => {}
         // Reading the target is not needed to write it: without the right to read, everything is written.
         Err(error) if error.status == 403 => {}
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(named(error, bucket, key)),
     }
     let mut metadata = std::collections::BTreeMap::new();
     if let Some(value) = &cache_control {
@@ -117,8 +118,17 @@ async fn put(
     let content_type = kind.unwrap_or_else(|| content_type(key)).to_owned();
     let options =
         PutOptions { content_type: Some(content_type), cache_control, metadata, only_if_absent: false };
-    objects.put_file(&ctx.call, bucket, key, file, options).await?;
+    objects
+        .put_file(&ctx.call, bucket, key, file, options)
+        .await
+        .map_err(|error| named(error, bucket, key))?;
     Ok(true)
+}
+
+/// S3's own texts name neither bucket nor key; who reads the failed action needs both.
+pub(super) fn named(mut error: ApiError, bucket: &str, key: &str) -> Failure {
+    error.message = format!("{} (s3://{bucket}/{key})", error.message);
+    error.into()
 }
 
 async fn hash(file: PathBuf) -> Result<String, Failure> {

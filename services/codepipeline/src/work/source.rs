@@ -136,7 +136,10 @@ pub async fn s3(ctx: &mut Ctx<'_>) -> Result<Next, Failure> {
         version = Some(id.clone());
     }
     let objects = ctx.service.handles.objects.clone();
-    let info = objects.head(&ctx.call, &bucket, &key, version.as_deref()).await?;
+    let info = objects
+        .head(&ctx.call, &bucket, &key, version.as_deref())
+        .await
+        .map_err(|error| super::s3::named(error, &bucket, &key))?;
     let Some(version) = info.version_id.clone() else {
         return Err(Failure::action(
             "ConfigurationError",
