@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 
 BIN = os.environ.get("TOWPATH_BIN") or str(pathlib.Path(__file__).parents[1] / "target/debug/towpath")
-PIPELINES = {"codepipeline", "codebuild", "codedeploy", "codecommit", "logs", "iam", "sts", "s3"}
+SESSION = boto3.Session(region_name="us-east-1")
 
 
 def free_port():
@@ -43,6 +43,7 @@ class Server:
         self.extra = list(extra)
         self.environment = environment or {}
         self.process = None
+        self.clients = {}
 
     # ---- its life --------------------------------------------------------------------------------
 
@@ -111,11 +112,15 @@ class Server:
         }
 
     def client(self, service, keys=None, token=None, **config):
+        """A boto3 client; the same one for the same question, for making one costs more than most tests."""
         access, secret = keys or self.root_keys()
-        session = boto3.Session(aws_access_key_id=access, aws_secret_access_key=secret,
-                                aws_session_token=token, region_name="us-east-1")
-        settings = {"retries": {"max_attempts": 1}} | config
-        return session.client(service, endpoint_url=self.url, config=Config(**settings))
+        wanted = (service, access, secret, token, repr(config))
+        if wanted not in self.clients:
+            settings = {"retries": {"max_attempts": 1}} | config
+            self.clients[wanted] = SESSION.client(
+                service, aws_access_key_id=access, aws_secret_access_key=secret, aws_session_token=token,
+                endpoint_url=self.url, config=Config(**settings))
+        return self.clients[wanted]
 
     def aws(self, *words, keys=None, check=True):
         """The unmodified aws CLI; its JSON, or its whole outcome with check=False."""

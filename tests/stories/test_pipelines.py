@@ -248,10 +248,10 @@ def test_stop_waits_for_what_runs_and_abandon_does_not(account, pipe):
     assert made.get(first)["status"] == "Stopping"
     again = refused(lambda: made.client.stop_pipeline_execution(
         pipelineName=made.name, pipelineExecutionId=first), "DuplicatedStopRequestException")
-    assert first in again
+    assert "already in a Stopping state" in again
     made.answer(token=token)
     made.wait(first, "Stopped")
-    assert made.get(first)["statusSummary"] == "bad news"
+    assert made.executions()[0]["stopTrigger"]["reason"] == "bad news"
     assert made.latest("Never", "Later") == {}
     second = made.start()
     made.waiting(execution=second)
@@ -487,15 +487,20 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_wrong_structure_gets_awss_code_and_changes_nothing(account, tmp_path, case):
+def test_a_wrong_structure_gets_awss_code_and_changes_nothing(account, case):
     stages, code, text = BAD[case]
-    document = tmp_path / "pipeline.json"
-    document.write_text(json.dumps({"pipeline": declared(account, *stages)}))
-    done = account.server.aws("codepipeline", "create-pipeline", "--cli-input-json", f"file://{document}", check=False)
-    assert done.returncode == 254
-    assert f"An error occurred ({code}) when calling the CreatePipeline operation: " in done.stderr
-    assert text in done.stderr, done.stderr
+    message = refused(lambda: account.codepipeline.create_pipeline(pipeline=declared(account, *stages)), code)
+    assert text in message
     refused(lambda: account.codepipeline.get_pipeline(name=f"{account.name}-bad"), "PipelineNotFoundException")
+
+
+def test_the_aws_cli_says_what_is_wrong_with_a_structure(account, tmp_path):
+    document = tmp_path / "pipeline.json"
+    document.write_text(json.dumps({"pipeline": declared(account, SOURCE)}))
+    done = account.server.aws("codepipeline", "create-pipeline", "--cli-input-json", f"file://{document}", check=False)
+    assert done.returncode != 0
+    assert ("An error occurred (InvalidStructureException) when calling the CreatePipeline operation: Pipeline has "
+            "only 1 stage(s). There should be a minimum of 2 stages in a pipeline") in done.stderr
 
 
 def test_an_update_that_is_wrong_leaves_the_pipeline_as_it_was(account, pipe):
@@ -518,3 +523,17 @@ def test_options_that_are_not_done_are_refused_by_name(account):
     with pytest.raises(ClientError) as caught:
         account.codepipeline.create_pipeline(pipeline=declaration)
     assert "Lambda" in str(caught.value)
+
+
+def test_a_source_that_is_not_there_is_named(account, pipe):
+    inbox = account.bucket("inbox")
+    account.s3.put_bucket_versioning(Bucket=inbox, VersioningConfiguration={"Status": "Enabled"})
+    source = action("Source", "Source", "S3", {"S3Bucket": inbox, "S3ObjectKey": "app.zip"}, outputs=["source"])
+    made = pipe([("Source", [source]), ("Approve", [approval_action()])])
+    made.wait(made.newest(), "Failed")
+    assert f"s3://{inbox}/app.zip" in made.latest("Source", "Source")["errorDetails"]["message"]
+    repository, _ = account.repository()
+    empty = pipe([("Source", [source_action(repository)]), ("Approve", [approval_action()])], suffix="empty")
+    empty.wait(empty.newest(), "Failed")
+    message = empty.latest("Source", "Source")["errorDetails"]["message"]
+    assert "main" in message, message
