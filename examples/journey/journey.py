@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import urllib.request
 
@@ -89,8 +88,7 @@ class Journey:
         self.run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
                  SDIST, "-d", downloads)
         archive = next(downloads.glob("*.tar.gz"))
-        with tarfile.open(archive) as tar:
-            tar.extractall(downloads, filter="data")
+        self.run("tar", "-xzf", archive, "-C", downloads)
         project = self.work / "project"
         shutil.copytree(downloads / archive.name.removesuffix(".tar.gz"), project)
         shutil.copytree(HERE / "overlay", project, dirs_exist_ok=True)

@@ -14,7 +14,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use towpath_runner::{Command as Inside, Config as RunnerConfig, Limits, Network, Publish, Relay, host};
+use towpath_runner::{Bind, Command as Inside, Config as RunnerConfig, Limits, Network, Publish, Relay, host};
 
 /// Where an agent inside finds the server, whatever its address outside is.
 const INSIDE_PORT: u16 = 4566;
@@ -164,7 +164,7 @@ impl Run {
             },
             network: if self.no_network { Network::None } else { Network::Egress },
             env: Vec::new(),
-            binds: Vec::new(),
+            binds: writable_folders(),
             relays,
             publish: self.publish.iter().map(|(outside, inside)| published(*outside, *inside)).collect(),
             service,
@@ -179,6 +179,15 @@ impl Run {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Where deployments write. As root all of a host's root is copy-on-write; without root, these are.
+fn writable_folders() -> Vec<Bind> {
+    if config::is_root() {
+        return Vec::new();
+    }
+    let folders = ["/opt", "/srv", "/etc", "/var", "/usr/local"].into_iter();
+    folders.filter(|folder| Path::new(folder).is_dir()).map(|folder| Bind::copy_on_write(folder, folder)).collect()
 }
 
 fn published(outside: u16, inside: u16) -> Publish {

@@ -23,7 +23,6 @@ use towpath_wire::server::Server;
 use towpath_wire::server::auth::Authenticator;
 
 pub struct Services {
-    store: Store,
     iam: Arc<IdentityService>,
     s3: Arc<S3>,
     events: Arc<Events>,
@@ -96,7 +95,7 @@ impl Services {
             },
             towpath_codepipeline::Config::new(data.join("scratch/codepipeline")),
         );
-        Ok(Services { store, iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline })
+        Ok(Services { iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline })
     }
 
     pub fn root_key(&self) -> String {
