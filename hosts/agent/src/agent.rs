@@ -5,9 +5,10 @@ use crate::client::{CallError, Client};
 use crate::control::{Command, Control, Standing};
 use crate::diagnostics::{Diagnostics, ErrorCode, Outcome};
 use crate::hooks::leftovers;
+use crate::identity::Kept;
 use crate::journal::{Entry, Journal};
 use crate::layout::Layout;
-use crate::register::{self, Problem};
+use crate::register::{self, Identity, Problem};
 use crate::stop::Stop;
 use crate::work::Work;
 use crate::{AgentError, Config};
@@ -29,9 +30,10 @@ pub fn run(config: Config, stop: Arc<Stop>) -> Result<(), AgentError> {
     let client = Client::new(&config.endpoint, &config.region, &config.credentials)?;
     let layout = Layout::new(&config.root_dir).map_err(folder)?;
     let _lock = lock(&layout)?;
-    let Some(host) = introduce(&client, &config, &stop)? else { return Ok(()) };
+    let kept = Kept::new(&layout);
+    let Some(identity) = introduce(&client, &config, &kept, &stop)? else { return Ok(()) };
     let agent = Agent {
-        control: Arc::new(Control { client, host }),
+        control: Arc::new(Control { client: identity.client, host: identity.arn }),
         journal: Journal::new(&layout),
         layout,
         config: &config,
@@ -54,14 +56,16 @@ fn lock(layout: &Layout) -> Result<Flock<File>, AgentError> {
 }
 
 /// Finds out who this host is, and registers it where that is allowed. `None` when told to stop first.
-fn introduce(client: &Client, config: &Config, stop: &Stop) -> Result<Option<String>, AgentError> {
+fn introduce(
+    client: &Client,
+    config: &Config,
+    kept: &Kept,
+    stop: &Stop,
+) -> Result<Option<Identity>, AgentError> {
     let mut backoff = Backoff::default();
     loop {
-        let attempt = register::establish(client, config)
-            .map_err(Problem::Call)
-            .and_then(|arn| register::register(client, config, &arn).map(|()| arn));
-        let error = match attempt {
-            Ok(arn) => return Ok(Some(arn)),
+        let error = match register::establish(client, config, kept) {
+            Ok(identity) => return Ok(Some(identity)),
             Err(Problem::Fatal(error)) => return Err(error),
             Err(Problem::Call(error)) => error,
         };

@@ -14,8 +14,9 @@ use towpath_wire::sigv4::{SigningKeys, sign_request};
 
 /// An answer is small; a bundle is streamed and not read through here.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longer than any server holds a poll open.
-const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+const POLL_TIMEOUT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a call gave no output.
@@ -133,7 +134,8 @@ impl Client {
         let keys = self.keys(service.signing_name);
         let built = json_request(service, operation, input, &self.endpoint, &keys, SystemClock.now())
             .map_err(|error| CallError::Protocol(error.to_string()))?;
-        let (status, body) = self.post(built.headers, built.body)?;
+        let timeout = if operation == "PollHostCommand" { POLL_TIMEOUT } else { CALL_TIMEOUT };
+        let (status, body) = self.post(built.headers, built.body, timeout)?;
         json_answer(service, built.operation, status, &body).map_err(CallError::Api)
     }
 
@@ -158,7 +160,7 @@ impl Client {
         sign_request(&keys, &Method::POST, &self.endpoint, &mut headers, Some(&body), SystemClock.now())
             .map_err(|error| CallError::Protocol(error.to_string()))?;
         headers.remove(http::header::HOST);
-        let (status, body) = self.post(headers, body)?;
+        let (status, body) = self.post(headers, body, CALL_TIMEOUT)?;
         let text = String::from_utf8_lossy(&body).into_owned();
         if (200..300).contains(&status) {
             return Ok(text);
@@ -166,14 +168,19 @@ impl Client {
         Err(CallError::Api(xml_error(status, &text)))
     }
 
-    fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<(u16, Vec<u8>), CallError> {
+    fn post(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(u16, Vec<u8>), CallError> {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(&self.endpoint)
             .body(body)
             .map_err(|error| CallError::Protocol(error.to_string()))?;
         *request.headers_mut() = headers;
-        let request = self.agent.configure_request(request).timeout_global(Some(CALL_TIMEOUT)).build();
+        let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
         let response = self.agent.run(request).map_err(|error| self.failed(error))?;
         let status = response.status().as_u16();
         let mut content = Vec::new();

@@ -9,7 +9,8 @@
 //! command at hand is in the `journal`, which is what makes it safe to kill the agent at any
 //! moment: begun work is never run twice, and no result is lost.
 //!
-//! Credentials stay in the `client`: no script, no log and no file gets them.
+//! Credentials stay in the `client`: no script and no log gets them. An access key that was made for this
+//! host is kept in a file of the agent's own (`identity`).
 //!
 //! [`appspec`] reads AppSpec files, and is of use to whoever wants to check one.
 
@@ -21,6 +22,7 @@ mod client;
 mod control;
 mod diagnostics;
 mod hooks;
+mod identity;
 mod install;
 mod journal;
 mod layout;
@@ -106,7 +108,11 @@ pub enum AgentError {
     )]
     NameTaken(String, String, String),
     #[error(
-        "{0} is the identity of another on-premises instance, and each needs its own; give the host {1} credentials of its own, or let `towpath host run` make them"
+        "the on-premises instance {name} is registered already, for {arn}; use another --name, or deregister that one first: aws deploy deregister-on-premises-instance --instance-name {name}"
+    )]
+    NameInUse { name: String, arn: String },
+    #[error(
+        "{0} is the identity of another on-premises instance, and each needs its own; give {1} one of its own"
     )]
     IdentityInUse(String, String),
     #[error(

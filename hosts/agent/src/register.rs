@@ -1,26 +1,69 @@
 //! Who this host is to the server, and its registration as an on-premises instance.
 //! <https://docs.aws.amazon.com/codedeploy/latest/userguide/on-premises-instances-register.html>
 //!
+//! Each host needs an identity of its own. Credentials that are one already are used as they are. The root
+//! user's, or those of a user that is another host's identity, are used to make one, as `aws deploy register`
+//! does: an IAM user for this host, whose access key is kept beside the deployments.
+//!
 //! Idempotent: what is registered already stays as it is. Credentials that may not register are no error
 //! here, for the instance may have been registered by somebody else; the first poll tells.
 
 use crate::client::{CallError, Client, element};
+use crate::identity::{self, Kept};
 use crate::{AgentError, Config};
 use towpath_api::{FromNode, ToNode};
 use towpath_api_codedeploy::*;
 use towpath_api_sts::MODEL as STS;
 
-/// The ARN that the host is known by.
-pub fn establish(client: &Client, config: &Config) -> Result<String, CallError> {
-    let answer = client.query(&STS, "GetCallerIdentity", &[])?;
-    let arn = element(&answer, "Arn")
-        .ok_or_else(|| CallError::Protocol("the answer to GetCallerIdentity has no ARN".into()))?;
-    tracing::debug!("{} is {arn}", config.name);
-    Ok(arn.to_owned())
+/// Who the host is from here on.
+pub struct Identity {
+    pub arn: String,
+    pub client: Client,
 }
 
 /// Registers and tags the instance where the credentials allow it.
-pub fn register(client: &Client, config: &Config, arn: &str) -> Result<(), Problem> {
+pub fn establish(client: &Client, config: &Config, kept: &Kept) -> Result<Identity, Problem> {
+    if let Some(credentials) = kept.load(config) {
+        let own = client.with_credentials(credentials);
+        match caller(&own) {
+            Ok(arn) => {
+                register(client, config, &arn)?;
+                tag(client, config)?;
+                return Ok(Identity { arn, client: own });
+            }
+            Err(error)
+                if error.code().contains("InvalidClientTokenId") || error.code().contains("Unrecognized") =>
+            {
+                tracing::warn!("the access key that this host kept is not valid any more; it gets a new one");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let arn = caller(client)?;
+    let identity = match register(client, config, &arn) {
+        Err(Problem::Fatal(AgentError::IdentityInUse(..))) => identity::make(client, config, kept)?,
+        _ if arn.ends_with(":root") => identity::make(client, config, kept)?,
+        other => {
+            other?;
+            Identity { arn, client: client.clone() }
+        }
+    };
+    tag(client, config)?;
+    tracing::debug!("{} is {}", config.name, identity.arn);
+    Ok(identity)
+}
+
+fn caller(client: &Client) -> Result<String, CallError> {
+    let answer = client.query(&STS, "GetCallerIdentity", &[])?;
+    let arn = element(&answer, "Arn");
+    let arn = arn.ok_or_else(|| CallError::Protocol("the answer to GetCallerIdentity has no ARN".into()))?;
+    Ok(arn.to_owned())
+}
+
+fn register(client: &Client, config: &Config, arn: &str) -> Result<(), Problem> {
+    if arn.ends_with(":root") {
+        return Ok(());
+    }
     let session = arn.contains(":assumed-role/");
     let input = RegisterOnPremisesInstanceInput {
         instance_name: Some(config.name.clone()),
@@ -36,14 +79,17 @@ pub fn register(client: &Client, config: &Config, arn: &str) -> Result<(), Probl
             );
         }
         Err(error) if error.code() == "InstanceNameAlreadyRegisteredException" => {
-            check_identity(client, config, arn)?;
+            if let Some(registered) = registered_for(client, &config.name)?.filter(|other| other != arn) {
+                let (name, arn) = (config.name.clone(), arn.to_owned());
+                return Err(Problem::Fatal(AgentError::NameTaken(name, registered, arn)));
+            }
         }
         Err(error) if error.code().ends_with("ArnAlreadyRegisteredException") => {
             return Err(Problem::Fatal(AgentError::IdentityInUse(arn.to_owned(), config.name.clone())));
         }
         Err(error) => return Err(error.into()),
     }
-    tag(client, config)
+    Ok(())
 }
 
 /// Why registering did not succeed.
@@ -58,22 +104,22 @@ impl From<CallError> for Problem {
     }
 }
 
-/// The name may be another machine's.
-fn check_identity(client: &Client, config: &Config, arn: &str) -> Result<(), Problem> {
-    let input = GetOnPremisesInstanceInput { instance_name: Some(config.name.clone()) };
+/// Whose the name is, where that may be asked.
+pub fn registered_for(client: &Client, name: &str) -> Result<Option<String>, Problem> {
+    let input = GetOnPremisesInstanceInput { instance_name: Some(name.to_owned()) };
     let node = match client.call(&MODEL, "GetOnPremisesInstance", &input.to_node()) {
-        Err(error) if error.is_denied() => return Ok(()),
+        Err(error) if error.is_denied() || error.code() == "InstanceNotRegisteredException" => {
+            return Ok(None);
+        }
         other => other?,
     };
     let output = GetOnPremisesInstanceOutput::from_node(node)
         .map_err(|error| CallError::Protocol(error.to_string()))?;
     let info = output.instance_info.unwrap_or_default();
-    match info.iam_user_arn.or(info.iam_session_arn) {
-        Some(registered) if registered != arn => {
-            Err(Problem::Fatal(AgentError::NameTaken(config.name.clone(), registered, arn.to_owned())))
-        }
-        _ => Ok(()),
+    if info.deregister_time.is_some() {
+        return Ok(None);
     }
+    Ok(info.iam_user_arn.or(info.iam_session_arn))
 }
 
 fn tag(client: &Client, config: &Config) -> Result<(), Problem> {

@@ -1,7 +1,11 @@
 //! The wish that the agent stop, and how urgent it is.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
-use std::io;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::IntoRawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +16,16 @@ enum Wish {
     Finish,
     /// Abort the command at hand.
     Abort,
+}
+
+/// Where the handler says that a signal came.
+static SIGNALS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(_: libc::c_int) {
+    // SAFETY: write is async-signal-safe, and the byte lives until it returns.
+    unsafe {
+        libc::write(SIGNALS.load(Ordering::SeqCst), [1u8].as_ptr().cast(), 1);
+    }
 }
 
 /// Shared by the agent and whoever stops it.
@@ -32,20 +46,26 @@ impl Stop {
         Arc::new(Stop::default())
     }
 
-    /// One that SIGTERM and SIGINT trigger: once to finish, twice to abort. Call it before other threads
-    /// exist, for they inherit the signal mask that it sets.
+    /// One that SIGTERM and SIGINT trigger: once to finish, twice to abort. For a process that has one agent.
     pub fn on_signals() -> io::Result<Arc<Stop>> {
         let stop = Stop::new();
-        let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
-        let told = stop.clone();
+        let (told, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        // Open for as long as the process runs, for a signal may come at any time.
+        SIGNALS.store(tell.into_raw_fd(), Ordering::SeqCst);
+        let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESTART, SigSet::empty());
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            // SAFETY: the handler only writes to a pipe.
+            unsafe { sigaction(signal, &action) }?;
+        }
+        let stopped = stop.clone();
         std::thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(move || {
-            while signals.wait().is_ok() {
-                if told.is_requested() {
-                    told.abort();
+            let mut told = File::from(told);
+            while told.read_exact(&mut [0]).is_ok() {
+                if stopped.is_requested() {
+                    stopped.abort();
                 } else {
                     tracing::info!("stopping; the command at hand is finished first");
-                    told.request();
+                    stopped.request();
                 }
             }
         })?;

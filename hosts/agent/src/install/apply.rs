@@ -286,7 +286,7 @@ mod tests {
         let bob = Ace { default: false, kind: AceKind::User, name: "bob".into(), rights: 6 };
         let shown = |acls: &[Ace]| full_acl(acls, 0o750).iter().map(Ace::to_string).collect::<Vec<_>>();
         assert_eq!(
-            shown(&[bob.clone()]),
+            shown(std::slice::from_ref(&bob)),
             ["user:bob:rw-", "user::rwx", "group::r-x", "other::---", "mask::r-x"]
         );
         let default = Ace { default: true, ..bob };

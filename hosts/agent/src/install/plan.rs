@@ -261,11 +261,10 @@ impl Planning<'_> {
         }
         match self.found(&path)? {
             None => {}
-            Some(found) if self.tracked.has(&path) => {
-                if found.is_dir() {
-                    self.replaced.insert(path.clone());
-                }
+            Some(found) if self.tracked.has(&path) && found.is_dir() => {
+                self.replaced.insert(path.clone());
             }
+            Some(_) if self.tracked.has(&path) => {}
             Some(found) => match self.behavior {
                 FileExists::Retain => return Ok(()),
                 FileExists::Disallow => {
