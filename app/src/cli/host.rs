@@ -155,6 +155,10 @@ impl Run {
             };
             (vec![relay], Some(agent_command(&self.name, &client.region, &keys)))
         };
+        let state = state_dir(self.data.as_deref());
+        if host::list(&state)?.iter().any(|running| running.name == self.name) {
+            return Err(format!("a host named {} is running already; `towpath host stop {}` ends it", self.name, self.name).into());
+        }
         let spec = host::HostSpec {
             name: self.name.clone(),
             limits: Limits {
@@ -164,13 +168,12 @@ impl Run {
             },
             network: if self.no_network { Network::None } else { Network::Egress },
             env: Vec::new(),
-            binds: writable_folders(),
+            binds: own_folders(&state, &self.name)?,
             relays,
             publish: self.publish.iter().map(|(outside, inside)| published(*outside, *inside)).collect(),
             service,
             labels: self.tags.clone(),
         };
-        let state = state_dir(self.data.as_deref());
         let started = host::run(&RunnerConfig::from_env(&state), spec).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&started)?);
@@ -181,13 +184,25 @@ impl Run {
     }
 }
 
-/// Where deployments write. As root all of a host's root is copy-on-write; without root, these are.
-fn writable_folders() -> Vec<Bind> {
+/// Where deployments write. As root all of a host's root is copy-on-write; without root a host gets
+/// folders of its own there, empty at first.
+const OWN_FOLDERS: &[&str] = &["/opt", "/srv", "/var/log"];
+
+fn own_files(state: &Path, name: &str) -> PathBuf {
+    state.join("files").join(name)
+}
+
+fn own_folders(state: &Path, name: &str) -> Result<Vec<Bind>, CliError> {
     if config::is_root() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let folders = ["/opt", "/srv", "/etc", "/var", "/usr/local"].into_iter();
-    folders.filter(|folder| Path::new(folder).is_dir()).map(|folder| Bind::copy_on_write(folder, folder)).collect()
+    let mut binds = Vec::new();
+    for folder in OWN_FOLDERS {
+        let source = own_files(state, name).join(folder.trim_start_matches('/'));
+        std::fs::create_dir_all(&source)?;
+        binds.push(Bind::writable(source, *folder));
+    }
+    Ok(binds)
 }
 
 fn published(outside: u16, inside: u16) -> Publish {
@@ -278,6 +293,7 @@ impl Stop {
                 failed = true;
                 continue;
             }
+            remove_own_files(&state, &name);
             // A server that is gone has nothing left to deregister from.
             if let Ok(client) = Client::connect(&target) {
                 registration::deregister(&client, &name);
@@ -285,6 +301,15 @@ impl Stop {
             println!("stopped {name}");
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+fn remove_own_files(state: &Path, name: &str) {
+    let files = own_files(state, name);
+    if files.exists()
+        && let Err(error) = std::fs::remove_dir_all(&files)
+    {
+        eprintln!("towpath: {} is left over: {error}", files.display());
     }
 }
 
