@@ -73,13 +73,21 @@ pub async fn work(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Ret
         log.close().await;
     }
     let service = attempt.service.clone();
+    // First, for where the disk is full the last word may need the folder's room.
+    tidy(&service, &key, folder.as_deref()).await?;
     let concluded = attempt.conclude(ended).await;
-    // What is staged is wanted until it is stored.
-    let over = service.store.get::<BuildDoc>(&key).await?.is_none_or(|doc| doc.progress.status().is_some());
-    if let Some(folder) = folder.filter(|_| over) {
-        remove_folder(&folder).await;
-    }
+    tidy(&service, &key, folder.as_deref()).await?;
     concluded
+}
+
+/// Removes an attempt's folder, unless the build goes on with what is staged in it.
+async fn tidy(service: &CodeBuildService, key: &str, folder: Option<&Path>) -> Result<(), StoreError> {
+    let doc = service.store.get::<BuildDoc>(key).await?;
+    let staged = doc.is_some_and(|doc| matches!(doc.progress.state, State::Publishing { .. }));
+    if let Some(folder) = folder.filter(|_| !staged) {
+        remove_folder(folder).await;
+    }
+    Ok(())
 }
 
 pub(super) struct Attempt {
@@ -104,6 +112,8 @@ impl Attempt {
             Ok(()) | Err(Stopped::Lost) if !self.held.is_cancelled() => return Ok(Txn::new()),
             // The build was stopped, or the server stops and the job runs again after its start.
             Ok(()) | Err(Stopped::Lost) => return Err(Retry::after(0, "the build was interrupted")),
+            // The build itself may have filled the disk: to run it again would fill it again.
+            Err(Stopped::Store(error @ StoreError::Storage(_))) => Input::Fault { message: error.to_string() },
             Err(Stopped::Store(error)) => return Err(error.into()),
             Err(Stopped::TimedOut) => Input::TimedOut,
             Err(Stopped::Fault(message)) => Input::Fault { message },
