@@ -105,6 +105,12 @@ class Bench:
             pipelineName=self.pipeline, stageName="Approval", actionName="Approve", token=token,
             result={"summary": "bench", "status": "Approved"})
 
+    def travel_to_the_end(self):
+        """One push, and nothing measured."""
+        self.outbox.skip()
+        self.account.git(self.project, "push", "--quiet", "origin", "main")
+        self.outbox.until(timeline.is_over, "the pipeline is over")
+
     def travel(self, approval):
         """One push; answers the timeline of everything until both hosts are verified."""
         self.outbox.skip()

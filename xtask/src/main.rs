@@ -18,7 +18,8 @@ Usage: cargo xtask <task>
   journey [--keep]  build Towpath and take a real project from `git push` to two hosts
   test [FILTER]     every test: Rust, then the stories with unmodified clients (FILTER: pytest's -k)
   check             format, lints, house rules, generated files, licences: what CI runs before the tests
-  bench [NAME]      our figures beside a reference's, measured in the same run
+  bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
+                    start, growth (--towpath PATH: this binary instead of a release build; --json FILE)
   codegen           regenerate platform/api/gen from models/ (--check: fail on any difference)
   coverage          regenerate docs/coverage.md (--check: fail on any difference)
   tidy              the house rules alone
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => suite::run(rest),
         ["check"] => check(),
         ["bench", rest @ ..] => bench::run(rest),
+        [bench::LOAD, rest @ ..] => bench::load(rest),
         ["codegen"] => codegen::run(codegen::Mode::Write),
         ["codegen", "--check"] => codegen::run(codegen::Mode::Check),
         ["coverage"] => coverage::run(codegen::Mode::Write),

@@ -41,6 +41,15 @@ pub fn debian() -> TaskResult {
     install(&missing)
 }
 
+/// What benchmarks compare with. What cannot be installed is told, and then by the benchmark too.
+pub fn references() {
+    let wanted = [("zip", "zip"), ("bwrap", "bubblewrap"), ("dockerd", "docker.io")];
+    let missing: Vec<&str> = wanted.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+    if let Err(error) = install(&missing) {
+        println!("not installed: {}: {error}", missing.join(" "));
+    }
+}
+
 fn install(packages: &[&str]) -> TaskResult {
     if packages.is_empty() {
         return Ok(());
