@@ -5,6 +5,7 @@
 //! by name, never ignored. Reference:
 //! <https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html>.
 
+mod apart;
 mod artifacts;
 mod failure;
 mod phases;
@@ -75,12 +76,13 @@ pub fn parse(text: &str) -> std::result::Result<Buildspec, BuildspecError> {
     Ok(document(&towpath_yaml::parse(text, limits)?)?)
 }
 
-const TOP_KEYS: &[&str] = &["version", "run-as", "env", "phases", "reports", "artifacts"];
+const TOP_KEYS: &[&str] =
+    &["version", "run-as", "env", "phases", "reports", "artifacts", "batch", "cache", "proxy"];
 
 fn document(root: &Node) -> Result<Buildspec> {
     let top = root.map("the buildspec")?;
     let version = read_version(&top)?;
-    refuse(&top, &["proxy", "batch", "cache"])?;
+    apart::check(&top)?;
     let environment_key = "environment_variables";
     match version {
         Version::V01 => top.only(&[TOP_KEYS, &[environment_key]].concat())?,

@@ -97,7 +97,7 @@ fn with(extra: &str) -> String {
 fn errors_name_key_and_line() {
     assert_eq!(
         message("version: 0.2\nphase:\n  build: {}\n"),
-        "unknown key 'phase'; allowed: version, run-as, env, phases, reports, artifacts at line 2"
+        "unknown key 'phase'; allowed: version, run-as, env, phases, reports, artifacts, batch, cache, proxy at line 2"
     );
     assert_eq!(message("phases:\n  build:\n    commands: [x]\n"), "missing key 'version' at line 1");
     assert!(message("version: 0.3\nphases: {}\n").starts_with("Invalid buildspec version '0.3'"));
@@ -134,9 +134,7 @@ fn errors_name_key_and_line() {
 #[test]
 fn what_is_not_done_is_refused_by_name() {
     for (extra, name) in [
-        ("cache: {paths: [x]}\n", "cache"),
-        ("batch: {fast-fail: true}\n", "batch"),
-        ("proxy: {logs: yes}\n", "proxy"),
+        ("proxy: {logs: yes}\n", "proxy/logs: yes"),
         ("env:\n  parameter-store: {A: b}\n", "env/parameter-store"),
         ("env:\n  secrets-manager: {A: b}\n", "env/secrets-manager"),
     ] {
@@ -145,6 +143,27 @@ fn what_is_not_done_is_refused_by_name() {
     }
     assert!(message(&with("reports:\n  unit: {files: [a], file-format: TestNGXML}\n")).contains("TESTNGXML"));
     assert!(parse(&with("env:\n  parameter-store: {}\n")).is_ok(), "an empty mapping asks for nothing");
+}
+
+#[test]
+fn sections_of_other_builds_are_read_and_left_alone() {
+    for good in [
+        "cache:\n  key: a\n  fallback-keys: [b]\n  paths: ['node_modules/**/*']\n",
+        "batch:\n  fast-fail: true\n  build-graph:\n    - identifier: a\n    - identifier: b\n      depend-on: [a]\n",
+        "batch:\n  build-matrix:\n    static: {ignore-failure: true}\n    dynamic: {env: {variables: {A: [1, 2]}}}\n",
+        "proxy: {logs: no, upload-artifacts: no}\n",
+    ] {
+        parse(&with(good)).unwrap();
+    }
+    for (bad, expected) in [
+        ("cache: {path: [x]}\n", "path"),
+        ("batch: {build-list: [{env: {}}]}\n", "identifier"),
+        ("batch: {fast-fail: maybe}\n", "fast-fail"),
+        ("proxy: {uploads: no}\n", "uploads"),
+    ] {
+        let text = message(&with(bad));
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

@@ -221,7 +221,7 @@ async fn buildspec_and_runtime_errors_fail_download_source() {
             "version: 0.2\nphases:\n  install:\n    runtime-versions: {cobol: 1}\n",
             "Unknown runtime named 'cobol'",
         ),
-        ("version: 0.2\ncache: {paths: [a]}\nphases: {}\n", "Towpath does not support 'cache'"),
+        ("version: 0.2\nproxy: {logs: yes}\nphases: {}\n", "Towpath does not support 'proxy/logs: yes'"),
     ] {
         let id = world.start(|input| input.buildspec_override = Some(text.into())).await;
         let build = world.finished(&id).await;
