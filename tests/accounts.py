@@ -139,7 +139,7 @@ class Account:
         self.codepipeline.create_pipeline(pipeline={
             "name": name, "roleArn": role or self.role("codepipeline"), "pipelineType": "V2",
             "artifactStore": {"type": "S3", "location": bucket or self.bucket(f"{suffix}-artifacts")},
-            "stages": [{"name": stage, "actions": actions} for stage, actions in stages], **more})
+            "stages": [{"name": stage, "actions": actions} for stage, actions in stages]} | more)
         return name
 
 
