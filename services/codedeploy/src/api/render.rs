@@ -89,17 +89,23 @@ fn rollback_info(deployment: &Deployment) -> Option<RollbackInfo> {
     }
 }
 
+/// Why a deployment did not succeed.
+/// <https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_ErrorInformation.html>
+fn error_information(outcome: &Outcome) -> Option<ErrorInformation> {
+    let (code, message) = match outcome {
+        Outcome::Succeeded => return None,
+        Outcome::Failed(failure) => (failure.code.clone(), failure.message.clone()),
+        Outcome::Stopped { .. } => {
+            (error_code::MANUAL_STOP.into(), "The deployment was manually stopped.".into())
+        }
+    };
+    Some(ErrorInformation { code: Some(code), message: Some(message) })
+}
+
 pub fn deployment(deployment: &Deployment) -> DeploymentInfo {
     let phase = &deployment.progress.phase;
     let (complete_time, error) = match phase {
-        Phase::Ended { at, outcome: Outcome::Failed(failure), .. } => (
-            Some(*at),
-            Some(ErrorInformation {
-                code: Some(failure.code.clone()),
-                message: Some(failure.message.clone()),
-            }),
-        ),
-        Phase::Ended { at, .. } => (Some(*at), None),
+        Phase::Ended { at, outcome, .. } => (Some(*at), error_information(outcome)),
         _ => (None, None),
     };
     let creator = match deployment.creator {

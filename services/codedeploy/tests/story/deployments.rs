@@ -143,6 +143,7 @@ async fn a_stop_lets_the_running_event_end_takes_no_more_and_rolls_back() {
     one.try_complete(&running, true).await.unwrap();
     let info = world.ended(&v2).await;
     assert_eq!(info.status.as_deref(), Some("Stopped"));
+    assert_eq!(info.error_information.unwrap().code.as_deref(), Some("MANUAL_STOP"));
     assert_eq!(world.target(&v2, "web-1").await.status.as_deref(), Some("Failed"));
     assert_eq!(world.target(&v2, "web-2").await.status.as_deref(), Some("Skipped"));
     assert_eq!(
