@@ -88,6 +88,11 @@ class Bench:
         if approval:
             stages.insert(2, ("Approval", [action("Approve", "Approval", "Manual")]))
         self.pipeline = self.account.pipeline(stages)
+        self.first_execution_is_over()
+
+    def first_execution_is_over(self):
+        """Creating a pipeline starts it; there is nothing in the repository yet, so that one fails."""
+        self.outbox.until(timeline.has_ended, "the execution that creating a pipeline starts is over")
 
     def commit(self, files):
         self.round += 1

@@ -17,8 +17,12 @@ def is_waiting(event):
     return is_action(event, "Approval", "STARTED")
 
 
+def has_ended(event):
+    return event["detail-type"] == PIPELINE and event["detail"]["state"] in ("SUCCEEDED", "FAILED", "STOPPED")
+
+
 def is_over(event):
-    if event["detail-type"] != PIPELINE or event["detail"]["state"] not in ("SUCCEEDED", "FAILED", "STOPPED"):
+    if not has_ended(event):
         return False
     if event["detail"]["state"] != "SUCCEEDED":
         raise SystemExit(f"the pipeline did not succeed: {event}")
