@@ -1,9 +1,9 @@
-"""Requests that no SDK would send: signed by botocore's signer, changed before or after, sent by http.client."""
+"""Requests that no SDK would send: signed by botocore's signer, changed before or after, sent by urllib3."""
 
 import datetime
-import http.client
 import json
 
+import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -12,8 +12,8 @@ from botocore.credentials import Credentials
 class Answer:
     def __init__(self, response):
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        self.body = response.read()
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.body = response.data
 
     @property
     def text(self):
@@ -27,12 +27,8 @@ class Answer:
 
 
 def send(server, method, path, headers, body=b""):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    try:
-        connection.request(method, path, body=body, headers=headers)
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
+    with urllib3.HTTPConnectionPool("127.0.0.1", server.port, timeout=60) as pool:
+        return Answer(pool.urlopen(method, path, body=body, headers=headers, retries=False, redirect=False))
 
 
 def signed(server, service, headers, body=b"", method="POST", path="/", keys=None, token=None, region="us-east-1",
