@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \\\n  \
                         towpath agent --endpoint http://towpath:4566 --name web-1 --tag role=web\n\n\
-                        Credentials that may register instances register this one; others must have been registered before.")]
+                        Credentials that may register instances register this one; others must have been registered before.\n\
+                        The root user's credentials, and those that are another host's, make an IAM user for this host.")]
 pub struct Agent {
     /// The server's URL
     #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]

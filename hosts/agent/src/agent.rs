@@ -234,7 +234,8 @@ impl Agent<'_> {
             Ok(noop) => noop,
             Err(error) => return self.never_ran(command, &error.to_string()),
         };
-        if let Err(error) = self.journal.save(&Entry::Accepted { command: command.clone() }) {
+        // What does nothing may be acknowledged twice: there is nothing to remember of it.
+        if !noop && let Err(error) = self.journal.save(&Entry::Accepted { command: command.clone() }) {
             return self.never_ran(command, &format!("the agent's journal cannot be written: {error}"));
         }
         match self.insist(|| self.control.acknowledge(command, noop)) {

@@ -35,7 +35,7 @@ fn is_zombie(pid: Pid) -> bool {
 pub fn end_command(deployment: &str, event: &str) {
     let marks = [format!("DEPLOYMENT_ID={deployment}"), format!("LIFECYCLE_EVENT={event}")];
     let own = getsid(None).ok();
-    for _ in 0..MAX_ROUNDS {
+    for round in 0..MAX_ROUNDS {
         let marked = processes().filter(|pid| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let entries: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
@@ -46,7 +46,9 @@ pub fn end_command(deployment: &str, event: &str) {
         if sessions.is_empty() {
             return;
         }
-        tracing::warn!("ending {} session(s) that {event} of {deployment} left behind", sessions.len());
+        if round == 0 {
+            tracing::warn!("ending {} session(s) that {event} of {deployment} left behind", sessions.len());
+        }
         sessions.into_iter().for_each(end_session);
     }
 }
