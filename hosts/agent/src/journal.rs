@@ -4,7 +4,7 @@
 //! ```text
 //! (nothing) -> Accepted -> Running -> Finished -> (nothing)
 //! ```
-//! `Accepted` is written before the server hears of the acknowledgement, `Running` before the first effect,
+//! `Accepted` is written before the server hears of the acknowledgement (not for a no-op), `Running` before the first effect,
 //! `Finished` before the result is sent. So an agent that died in
 //! - `Accepted` has done nothing yet: it acknowledges again, and runs the command if it is still wanted;
 //! - `Running` may have done anything: leftover processes are ended, and the command fails with AWS's

@@ -1,10 +1,12 @@
 //! Large immutable objects as files: written once, hashed on the way, never changed.
 //!
-//! **What it owns.** One folder: `tmp/` holds what is being written, `ab/cd/<id>` what is complete. The
-//! id is random and starts with `abcd`; who refers to it is the business of the documents.
+//! **What it owns.** One folder: `tmp/` holds what is being written, `ab/<id>` what is complete. The id is
+//! random and starts with `ab`; who refers to it is the business of the documents. All 256 folders are made
+//! and synced by [`Blobs::open`], so that a new blob syncs its file and one folder, and never a parent: a
+//! sync of a folder costs as much as everything else of a small blob together.
 //!
 //! **Invariants.** A blob has its name only after its bytes are on the disk: [`BlobWriter::finish`]
-//! syncs the file, renames it and syncs the folders, before it returns. Nothing is ever overwritten.
+//! syncs the file, renames it and syncs its folder, before it returns. Nothing is ever overwritten.
 //!
 //! **Crash.** What was being written lies in `tmp/` and is swept by the next [`Blobs::open`]. A blob that
 //! was finished, but whose document never was committed, belongs to nobody: [`Blobs::ids`] lets the
@@ -95,6 +97,11 @@ impl Blobs {
             for entry in fs::read_dir(&temporary)? {
                 fs::remove_file(entry?.path())?;
             }
+            for shard in 0..=u8::MAX {
+                private_folder(&root.join(id::hex(&[shard])))?;
+            }
+            // Also when they were there: the process that made them may have died before it synced.
+            sync_folder(&root)?;
             Ok(Blobs { root })
         })
         .await
@@ -127,7 +134,7 @@ impl Blobs {
 
     /// Where a blob's bytes are. Read it, hard-link it, never write to it.
     pub fn path(&self, id: &BlobId) -> PathBuf {
-        self.root.join(&id.0[..2]).join(&id.0[2..4]).join(&id.0)
+        self.root.join(&id.0[..2]).join(&id.0)
     }
 
     /// Removes a blob; one that is gone is no error. Readers that have it open keep their bytes.
@@ -144,12 +151,10 @@ impl Blobs {
         let folder = self.root.join(id::hex(&[shard]));
         blocking(move || {
             let mut found = Vec::new();
-            for inner in entries(&folder)? {
-                for file in entries(&inner)? {
-                    let name = file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-                    let Some(id) = name.and_then(|name| BlobId::try_from(name).ok()) else { continue };
-                    found.push((id, fs::metadata(&file)?.modified()?));
-                }
+            for file in entries(&folder)? {
+                let name = file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+                let Some(id) = name.and_then(|name| BlobId::try_from(name).ok()) else { continue };
+                found.push((id, fs::metadata(&file)?.modified()?));
             }
             Ok(found)
         })
@@ -220,20 +225,9 @@ impl Work {
 
     fn publish(self, id: BlobId, destination: &Path) -> io::Result<Blob> {
         self.file.sync_all()?;
-        let inner = destination.parent().unwrap_or(Path::new("."));
-        let outer = inner.parent().unwrap_or(Path::new("."));
-        let root = outer.parent().unwrap_or(Path::new("."));
-        let (new_outer, new_inner) = (!outer.is_dir(), !inner.is_dir());
-        private_folder(inner)?;
         // The blob exists once it has its name: a rename that was not synced can be undone by a crash.
         fs::rename(&self.temporary.0, destination)?;
-        sync_folder(inner)?;
-        if new_inner {
-            sync_folder(outer)?;
-        }
-        if new_outer {
-            sync_folder(root)?;
-        }
+        sync_folder(destination.parent().unwrap_or(Path::new(".")))?;
         Ok(Blob {
             id,
             size_bytes: self.size_bytes,
