@@ -76,7 +76,7 @@ fn long_functions(lines: &[&str]) -> Vec<(usize, usize)> {
             continue;
         }
         let close = format!("{}}}", " ".repeat(indentation));
-        let length = lines[start..].iter().position(|line| *line == close || line.trim_end() == format!("{close}"));
+        let length = lines[start..].iter().position(|line| *line == close);
         if let Some(length) = length.filter(|length| length + 1 > MAX_FUNCTION_LINES) {
             long.push((start + 1, length + 1));
         }

@@ -20,6 +20,8 @@ pub struct Requester {
     pub source_ip: Option<IpAddr>,
     pub secure: bool,
     credential: Arc<OnceLock<Credential>>,
+    /// Whether the signature was checked before `s3s` sees the request.
+    verified: bool,
 }
 
 impl Requester {
@@ -31,7 +33,14 @@ impl Requester {
             source_ip: None,
             secure: false,
             credential: Arc::new(OnceLock::new()),
+            verified: false,
         }
+    }
+
+    /// The request's signature was found to be this credential's.
+    pub fn is_verified(&mut self, credential: Credential) {
+        self.credential = Arc::new(OnceLock::from(credential));
+        self.verified = true;
     }
 
     fn call(&self) -> Option<Call> {
@@ -70,7 +79,7 @@ impl S3Auth for Requester {
 #[async_trait]
 impl S3Access for Requester {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let signed = cx.credentials().is_some();
+        let signed = self.verified || cx.credentials().is_some();
         let Some(call) = self.call().filter(|_| signed) else {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         };

@@ -181,8 +181,7 @@ impl S3 {
     pub async fn put(
         &self,
         call: &Call,
-        bucket: &str,
-        object_key: &str,
+        (bucket, object_key): (&str, &str),
         content: Content,
         unless: &Unless,
         reason: &str,
@@ -200,7 +199,7 @@ impl S3 {
                 Some(seen) => txn.expect(seen),
                 None => txn.expect_absent::<Current>(&key(&[bucket, object_key])),
             };
-            let version = self.next_version(&owner, object_key, Entry::Object(content.clone())).await?;
+            let version = self.next_version(&owner, object_key, Entry::Object(Box::new(content.clone()))).await?;
             self.write_version(&mut txn, &owner, &version).await?;
             txn.put(&Current(version.clone()));
             txn.emit(created(call, &version, &content, reason));

@@ -4,12 +4,16 @@
 use crate::access::Requester;
 use crate::api::Api;
 use crate::engine::S3;
+use http::Uri;
+use http::request::Parts;
 use http_body_util::BodyExt;
 use s3s::host::MultiDomain;
 use s3s::service::S3ServiceBuilder;
 use std::sync::Arc;
 use towpath_api::async_trait;
 use towpath_wire::server::handler::{self, Handler, Peer, Request, RequestId, Response};
+use towpath_wire::sigv4::v2;
+use towpath_wire::uri;
 
 /// The handler that the server calls for what is S3's.
 pub struct S3Handler(pub Arc<S3>);
@@ -32,6 +36,11 @@ impl Handler for S3Handler {
             requester.source_ip = Some(peer.address.ip());
             requester.secure = peer.secure;
         }
+        let (mut parts, body) = request.into_parts();
+        if let Some(unsigned) = self.presigned_with_token(&parts, &mut requester).await {
+            parts.uri = unsigned;
+        }
+        let request = Request::from_parts(parts, body);
         let mut builder = S3ServiceBuilder::new(Api(self.0.clone()));
         builder.set_auth(requester.clone());
         builder.set_access(requester);
@@ -52,6 +61,35 @@ impl Handler for S3Handler {
             response.headers_mut().insert("x-amz-request-id", value);
         }
         response
+    }
+}
+
+/// What presigning with Signature Version 2 adds to a query.
+const SIGNED: &[&str] = &["AWSAccessKeyId", "Signature", "Expires", "x-amz-security-token"];
+
+impl S3Handler {
+    /// Verifies a Version 2 presigned URL of temporary keys, whose token is part of what is signed: that is
+    /// what boto3 makes by default, and what `s3s` does not know. Answers the URL without its signature;
+    /// `None` leaves the request as it is, for `s3s` to judge.
+    async fn presigned_with_token(&self, parts: &Parts, requester: &mut Requester) -> Option<Uri> {
+        let presented = v2::parse(parts).filter(|presented| presented.session_token.is_some())?;
+        let s3 = &self.0;
+        let token = presented.session_token.as_deref();
+        let found = s3.identity.credential(&presented.access_key_id, token).await;
+        let credential = found.ok().flatten()?;
+        let host = parts.headers.get(http::header::HOST)?.to_str().ok()?;
+        let mut buckets =
+            s3.config.domains.iter().filter_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'));
+        let secret = &credential.secret_access_key;
+        v2::verify(parts, &presented, secret, buckets.next(), s3.store.now()).ok()?;
+        let query: Vec<String> = uri::raw_pairs(parts.uri.query().unwrap_or_default())
+            .filter(|(name, _)| !SIGNED.contains(name))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let target = format!("{}?{}", parts.uri.path(), query.join("&"));
+        let unsigned = target.trim_end_matches('?').parse().ok()?;
+        requester.is_verified(credential);
+        Some(unsigned)
     }
 }
 

@@ -161,7 +161,7 @@ impl S3 {
             metadata: record.metadata.clone(),
             tags: record.tags.clone(),
         };
-        self.put(call, bucket, object_key, content, unless, "CompleteMultipartUpload", |txn| {
+        self.put(call, (bucket, object_key), content, unless, "CompleteMultipartUpload", |txn| {
             txn.delete(&record);
             drop_parts(txn, upload, &parts);
         })

@@ -74,7 +74,7 @@ impl S3 {
             tags: Default::default(),
         };
         let unless = if options.only_if_absent { Unless::Exists } else { Unless::Never };
-        let stored = self.put(call, bucket, object_key, content, &unless, "PutObject", |_| {}).await?;
+        let stored = self.put(call, (bucket, object_key), content, &unless, "PutObject", |_| {}).await?;
         let content = stored.content().cloned().ok_or_else(|| errors::no_such_key(object_key))?;
         Ok(info(&stored, &content))
     }

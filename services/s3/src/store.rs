@@ -77,7 +77,7 @@ pub struct Content {
 /// What a version is: the enum carries what only an object has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry {
-    Object(Content),
+    Object(Box<Content>),
     DeleteMarker,
 }
 

@@ -37,7 +37,6 @@ pub async fn list_buckets(
             name: Some(bucket.name),
             creation_date: Some(instant(bucket.created_at)),
             bucket_region: Some(bucket.region),
-            ..Default::default()
         })
         .collect();
     Ok(ListBucketsOutput {
@@ -75,7 +74,7 @@ pub async fn create_bucket(
         ));
     }
     s3.create_bucket(&input.bucket).await?;
-    Ok(CreateBucketOutput { location: Some(format!("/{}", input.bucket)), ..Default::default() })
+    Ok(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) })
 }
 
 pub async fn delete_bucket(

@@ -143,7 +143,7 @@ pub async fn put_object(
         metadata: input.metadata.clone().unwrap_or_default().into_iter().collect(),
         tags,
     };
-    let stored = s3.put(call, &input.bucket, &input.key, content, &unless, "PutObject", |_| {}).await?;
+    let stored = s3.put(call, (&input.bucket, &input.key), content, &unless, "PutObject", |_| {}).await?;
     let content = stored.content().ok_or_else(|| errors::no_such_key(&input.key))?;
     let checksums = content.checksums.clone();
     Ok(PutObjectOutput {
@@ -361,7 +361,7 @@ pub async fn copy_object(
     // The source's record guards its content: it cannot be released between reading and naming it again.
     let guard = s3.version(&source.bucket, &source.key, source.id()).await?;
     let stored = s3
-        .put(call, &input.bucket, &input.key, content, &Unless::Never, "CopyObject", |txn| {
+        .put(call, (&input.bucket, &input.key), content, &Unless::Never, "CopyObject", |txn| {
             if !(guard.null && guard.bucket == input.bucket && guard.key == input.key) {
                 txn.expect(&guard);
             }
