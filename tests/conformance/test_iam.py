@@ -1,6 +1,8 @@
 """IAM and STS through boto3: who exists, who may do what, and what stops working when."""
 
 import json
+import urllib.error
+import urllib.request
 import uuid
 
 import pytest
@@ -216,7 +218,7 @@ def test_a_boundary_caps_what_a_user_may(account):
 def assume(account, client, arn, **more):
     keys = client.assume_role(RoleArn=arn, RoleSessionName="here", **more)["Credentials"]
     pair = keys["AccessKeyId"], keys["SecretAccessKey"]
-    return lambda service: account.server.client(service, keys=pair, token=keys["SessionToken"])
+    return lambda service, **config: account.server.client(service, keys=pair, token=keys["SessionToken"], **config)
 
 
 def test_a_user_assumes_a_role_and_is_it(account):
@@ -231,9 +233,16 @@ def test_a_user_assumes_a_role_and_is_it(account):
     assert as_role("s3").get_object(Bucket=bucket, Key="k")["Body"].read() == b"by the role"
     denied(as_role("s3").list_buckets)
     denied(lambda: person.client("s3").get_object(Bucket=bucket, Key="k"))
-    url = as_role("s3").generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
-    import urllib.request
-    assert urllib.request.urlopen(url).read() == b"by the role"
+    for version in ("s3", "s3v4"):
+        url = as_role("s3", signature_version=version).generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": "k", "ResponseContentType": "text/x"})
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read() == b"by the role" and answer.headers["Content-Type"] == "text/x"
+        elsewhere = as_role("s3", signature_version=version).generate_presigned_url("list_buckets")
+        for spoilt in (url.replace("/k?", "/other?"), elsewhere, url[:-6] + "AAAAAA"):
+            with pytest.raises(urllib.error.HTTPError) as late:
+                urllib.request.urlopen(spoilt)
+            assert late.value.code in (400, 403)
     account.iam.delete_role_policy(RoleName=name, PolicyName="p")
     denied(lambda: as_role("s3").get_object(Bucket=bucket, Key="k"))
 
