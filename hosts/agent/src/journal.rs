@@ -4,8 +4,8 @@
 //! ```text
 //! (nothing) -> Accepted -> Running -> Finished -> (nothing)
 //! ```
-//! `Accepted` is written before the server hears of the acknowledgement (not for a no-op), `Running` before the first effect,
-//! `Finished` before the result is sent. So an agent that died in
+//! `Accepted` is written before the server hears of the acknowledgement (for a no-op nothing is written),
+//! `Running` before the first effect, `Finished` before the result is sent. So an agent that died in
 //! - `Accepted` has done nothing yet: it acknowledges again, and runs the command if it is still wanted;
 //! - `Running` may have done anything: leftover processes are ended, and the command fails with AWS's
 //!   "failed after restart" code, never to be run again;
