@@ -37,7 +37,16 @@ pub fn run(arguments: &[&str]) -> TaskResult {
 /// One command for both, so that their dependencies are the same builds.
 fn build() -> Result<PathBuf, Box<dyn std::error::Error>> {
     println!("building Towpath as it is released");
-    let what = ["--package", "towpath", "--bin", "towpath", "--package", "towpath-runner", "--example", "bench_drive"];
+    let what = [
+        "--package",
+        "towpath",
+        "--bin",
+        "towpath",
+        "--package",
+        "towpath-runner",
+        "--example",
+        "bench_drive",
+    ];
     run_command("cargo", &[&["build", "--release", "--locked", "--quiet"], what.as_slice()].concat())?;
     Ok(prerequisites::target_dir().join("release"))
 }

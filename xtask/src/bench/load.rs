@@ -18,7 +18,8 @@ pub fn run(plan: &Path) -> TaskResult {
     let address = plan["address"].as_str().ok_or("the plan has no address")?;
     let connections = plan["connections"].as_u64().ok_or("the plan has no connections")?;
     let duration = Duration::from_secs_f64(plan["seconds"].as_f64().ok_or("the plan has no seconds")?);
-    let requests: Vec<&str> = plan["requests"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let requests: Vec<&str> =
+        plan["requests"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if requests.is_empty() {
         return Err("the plan has no requests".into());
     }
@@ -39,7 +40,10 @@ pub fn run(plan: &Path) -> TaskResult {
     times_us.sort_unstable();
     let at = |share: f64| times_us.get((times_us.len().saturating_sub(1) as f64 * share) as usize);
     let rate = times_us.len() as f64 / seconds;
-    println!("{}", json!({ "rate": rate, "median_us": at(0.5), "p99_us": at(0.99), "count": times_us.len() }));
+    println!(
+        "{}",
+        json!({ "rate": rate, "median_us": at(0.5), "p99_us": at(0.99), "count": times_us.len() })
+    );
     Ok(())
 }
 
