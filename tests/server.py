@@ -122,10 +122,10 @@ class Server:
                 endpoint_url=self.url, config=Config(**settings))
         return self.clients[wanted]
 
-    def aws(self, *words, keys=None, check=True):
+    def aws(self, *words, keys=None, check=True, cwd=None):
         """The unmodified aws CLI; its JSON, or its whole outcome with check=False."""
         done = subprocess.run(["aws", *map(str, words), "--output", "json"], env=self.env(keys),
-                              capture_output=True, text=True)
+                              capture_output=True, text=True, cwd=cwd)
         if not check:
             return done
         assert done.returncode == 0, f"aws {' '.join(map(str, words))}: {done.stdout}{done.stderr}"
