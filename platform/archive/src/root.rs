@@ -15,6 +15,14 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
+    links: Links,
+}
+
+/// Where a symlink that is made beneath a root may lead. Nothing here follows one that leads out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Beneath,
+    Anywhere,
 }
 
 /// What to do with symlinks on the way.
@@ -58,11 +66,17 @@ fn failed(path: &Path, errno: Errno) -> ArchiveError {
 impl Root {
     pub fn open(path: &Path) -> Result<Root, ArchiveError> {
         let file = File::open(path).map_err(ArchiveError::io(path.display().to_string()))?;
-        Ok(Root { fd: file.into() })
+        Ok(Root { fd: file.into(), links: Links::Beneath })
     }
 
     pub(crate) fn from_fd(fd: OwnedFd) -> Root {
-        Root { fd }
+        Root { fd, links: Links::Beneath }
+    }
+
+    /// For a folder that is used inside a sandbox only: its symlinks may lead anywhere, as those of a clone
+    /// do.
+    pub fn with_links_anywhere(self) -> Root {
+        Root { links: Links::Anywhere, ..self }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -113,13 +127,13 @@ impl Root {
         } else {
             check_relative(path)?
         };
-        Ok(Root { fd: self.resolve(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0, follow)? })
+        Ok(Root::from_fd(self.resolve(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0, follow)?))
     }
 
     /// Makes the folder and its parents, through no symlink, and opens it.
     pub fn make_folders(&self, path: &Path) -> Result<Root, ArchiveError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let mut at = Root { fd: self.resolve(Path::new("."), flags, 0, Follow::No)? };
+        let mut at = Root::from_fd(self.resolve(Path::new("."), flags, 0, Follow::No)?);
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
             let name = Path::new(name);
@@ -127,7 +141,7 @@ impl Root {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(failed(path, errno)),
             }
-            at = Root { fd: at.resolve(name, flags, 0, Follow::No)? };
+            at = Root::from_fd(at.resolve(name, flags, 0, Follow::No)?);
         }
         Ok(at)
     }
@@ -153,10 +167,10 @@ impl Root {
     }
 
     /// A symlink whose target cannot leave the root: relative, `..` only at its start and no more of them
-    /// than the link is deep.
+    /// than the link is deep. Or any, where the root allows it.
     pub fn create_symlink(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
         let path = check_relative(path)?;
-        if !target_stays(&path, target) {
+        if self.links == Links::Beneath && !target_stays(&path, target) {
             return Err(ArchiveError::refused(
                 path.as_os_str().as_bytes(),
                 "its link leads out of the folder",

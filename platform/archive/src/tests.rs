@@ -132,6 +132,27 @@ fn links_that_lead_out_are_refused() {
 }
 
 #[test]
+fn links_may_lead_anywhere_where_only_a_sandbox_follows_them() {
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap();
+    let packed = |entries: Vec<(&str, Content)>| {
+        let mut file = tempfile::tempfile().unwrap();
+        let entries = entries.into_iter().map(|(name, content)| Entry { name: name.into(), content });
+        pack(Kind::Zip, entries.collect(), &mut file).unwrap();
+        reopen(file)
+    };
+    let link = || Content::Symlink { target: target.into() };
+    let (folder, root) = scratch();
+    let root = root.with_links_anywhere();
+    unpack(packed(vec![("out", link())]), None, &root, &Limits::default()).unwrap();
+    assert_eq!(fs::read_link(folder.path().join("out")).unwrap(), outside.path());
+    assert!(root.open_root(Path::new("out"), Follow::Beneath).is_err(), "kept, never followed");
+    let through = packed(vec![("out", link()), ("out/evil", Content::Bytes(vec![1]))]);
+    assert!(unpack(through, None, &root, &Limits::default()).is_err());
+    assert!(!outside.path().join("evil").exists());
+}
+
+#[test]
 fn nothing_is_written_through_a_link() {
     let (folder, result) =
         untar(&[("real/f", b'0', "", b"old"), ("via", b'2', "real", b""), ("via/f", b'0', "", b"new")]);

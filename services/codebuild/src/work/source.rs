@@ -222,7 +222,7 @@ async fn default_branch(
 
 /// An archive is unpacked; any other object is the one file of the source.
 fn unpack(file: &Path, target: &Path, name: &str) -> Result<(), SourceError> {
-    let root = Root::open(target)?;
+    let root = Root::open(target)?.with_links_anywhere();
     let mut archive = std::fs::File::open(file)?;
     if towpath_archive::sniff(&mut archive)?.is_some() {
         towpath_archive::unpack(archive, None, &root, &Limits::default())?;
