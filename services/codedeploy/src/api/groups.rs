@@ -120,7 +120,7 @@ pub async fn create_deployment_group(
     }
     .check()?;
     refusals::auto_rollback(&input.auto_rollback_configuration)?;
-    let role = refusals::service_role(call, input.service_role_arn)?;
+    let role = refusals::service_role(service, call, input.service_role_arn).await?;
     let config = config_name(input.deployment_config_name.or(Some(DEFAULT_CONFIG.into())))?;
     let selection = selection_of(input.on_premises_instance_tag_filters, input.on_premises_tag_set)?;
     let strategy = outdated_strategy(input.outdated_instances_strategy)?;
@@ -274,7 +274,7 @@ pub async fn update_deployment_group(
     .check()?;
     refusals::auto_rollback(&input.auto_rollback_configuration)?;
     let role = match input.service_role_arn {
-        Some(role) => Some(refusals::service_role(call, Some(role))?),
+        Some(role) => Some(refusals::service_role(service, call, Some(role)).await?),
         None => None,
     };
     let selection = selection_of(input.on_premises_instance_tag_filters, input.on_premises_tag_set)?;

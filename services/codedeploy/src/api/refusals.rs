@@ -1,5 +1,6 @@
 //! Options of CodeDeploy that Towpath does not honour are refused by name, never accepted and ignored.
 
+use crate::CodeDeployService;
 use towpath_api::{ApiError, Call};
 use towpath_api_codedeploy::*;
 
@@ -139,8 +140,12 @@ pub fn deployment(input: &CreateDeploymentInput) -> Result<(), ApiError> {
     auto_rollback(&input.auto_rollback_configuration)
 }
 
-/// Whoever hands a role to the service must be allowed to.
-pub fn service_role(call: &Call, arn: Option<String>) -> Result<String, ApiError> {
+/// Whoever hands a role to the service must be allowed to, and the role must let the service have it.
+pub async fn service_role(
+    service: &CodeDeployService,
+    call: &Call,
+    arn: Option<String>,
+) -> Result<String, ApiError> {
     let arn = arn.unwrap_or_default();
     if arn.is_empty() {
         return Err(errors::role_required_exception("Service Role is required"));
@@ -154,5 +159,13 @@ pub fn service_role(call: &Call, arn: Option<String>) -> Result<String, ApiError
         )));
     }
     call.authorize_pass_role(&arn, crate::SERVICE)?;
+    if let Err(error) = service.identity.service_call(crate::SERVICE, &arn, "create").await {
+        return Err(match error.status {
+            500.. => error,
+            _ => errors::invalid_role_exception(format!(
+                "AWS CodeDeploy does not have the permissions required to assume the role {arn}."
+            )),
+        });
+    }
     Ok(arn)
 }
