@@ -54,6 +54,25 @@ def test_listing_pages_groups_and_encodes(account, bucket):
     assert found == ["a b/", "a+b/", "z/"]
 
 
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "b/a/"])
+@pytest.mark.parametrize("delimiter", ["", "/", "b"])
+def test_every_page_size_lists_the_same(account, bucket, prefix, delimiter):
+    words = ["a", "b", "ab", "0"]
+    keys = sorted({one for x in words for y in words for one in (x, f"{x}/{y}", f"{x}/{y}/{x}", f"{x}/{y}/{y}z")})
+    for name in keys:
+        account.s3.put_object(Bucket=bucket, Key=name, Body=b"")
+    below = [name.removeprefix(prefix) for name in keys if name.startswith(prefix)]
+    wanted = {prefix + (name.split(delimiter)[0] + delimiter if delimiter and delimiter in name else name)
+              for name in below}
+    for size in (1, 2, 7, 1000):
+        pages = account.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, Delimiter=delimiter, PaginationConfig={"PageSize": size})
+        found = [name for page in pages for name in [
+            *(entry["Key"] for entry in page.get("Contents", [])),
+            *(group["Prefix"] for group in page.get("CommonPrefixes", []))]]
+        assert len(found) == len(wanted) and set(found) == wanted, size
+
+
 def test_versions_are_kept_and_a_marker_hides_them(account, bucket):
     account.s3.put_object(Bucket=bucket, Key="k", Body=b"before")
     account.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})

@@ -63,24 +63,31 @@ impl S3 {
         let mut last = String::new();
         'pages: loop {
             let from = (!after.is_empty()).then(|| key(&[query.bucket, &after]));
+            // One more than is wanted says whether there are more.
+            let rows = PAGE.min(query.limit - listing.len() + 1);
             let page = self
                 .store
-                .list::<Current>(&key(&[query.bucket, query.prefix]), from.as_deref(), PAGE, Order::Ascending)
+                .list::<Current>(&key(&[query.bucket, query.prefix]), from.as_deref(), rows, Order::Ascending)
                 .await
                 .map_err(errors::storage)?;
             let more = page.next.is_some();
+            // Small groups are skipped key by key; the rest of a large one is jumped over with the next page.
+            let mut group: Option<String> = None;
             for current in page.items {
                 let version = current.doc.0;
+                if group.as_deref().is_some_and(|group| version.key.starts_with(group)) {
+                    continue;
+                }
                 if listing.len() == query.limit {
                     listing.next = Some(last);
                     break 'pages;
                 }
-                match common_prefix(&version.key, query.prefix, query.delimiter) {
+                group = common_prefix(&version.key, query.prefix, query.delimiter);
+                match &group {
                     Some(group) => {
-                        last.clone_from(&group);
+                        last.clone_from(group);
                         after = format!("{group}{LAST}");
-                        listing.prefixes.push(group);
-                        continue 'pages;
+                        listing.prefixes.push(group.clone());
                     }
                     None => {
                         last.clone_from(&version.key);
