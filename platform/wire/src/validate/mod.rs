@@ -21,14 +21,20 @@ pub fn check(service: &'static Service, operation: &Operation, input: &Node) -> 
     let Some(shape) = operation.input else { return Ok(()) };
     let mut checker = Checker { service, path: String::new(), errors: Vec::new() };
     checker.value(shape, input);
-    match checker.errors.len() {
-        0 => Ok(()),
-        1 => Err(ApiError::validation(format!("1 validation error detected: {}", checker.errors[0]))),
-        count => Err(ApiError::validation(format!(
-            "{count} validation errors detected: {}",
-            checker.errors.join("; ")
-        ))),
-    }
+    let message = match checker.errors.len() {
+        0 => return Ok(()),
+        1 => format!("1 validation error detected: {}", checker.errors[0]),
+        count => format!("{count} validation errors detected: {}", checker.errors.join("; ")),
+    };
+    Err(ApiError::client(code(service, operation), message))
+}
+
+/// Services that declare `InvalidParameterException` answer with it here too (CloudWatch Logs); all others
+/// with the common error.
+fn code(service: &Service, operation: &Operation) -> &'static str {
+    const OWN: &str = "InvalidParameterException";
+    let declares = |name| operation.errors.iter().any(|&id| service.shape(id).name == name);
+    if declares(OWN) && !declares("ValidationException") { OWN } else { "ValidationException" }
 }
 
 struct Checker {
