@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from accounts import zipped
 from server import wait_for
-from watch import build_action, commit_to, deploy_action, events_of, repository_with, source_action
+from watch import build_action, commit_to, deploy_action, events_of, needs_root, repository_with, source_action
 
 PLAIN = ["ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall", "ApplicationStart",
          "ValidateService"]
@@ -91,6 +91,7 @@ def test_tags_choose_the_hosts(fleet):
     assert failed["errorInformation"]["code"] == "NO_INSTANCES"
 
 
+@needs_root
 def test_permissions_and_runas_are_applied(fleet):
     host = fleet.host("web")
     fleet.group()

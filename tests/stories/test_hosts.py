@@ -9,7 +9,7 @@ import pytest
 
 from accounts import zipped
 from server import BIN, wait_for
-from watch import events_of
+from watch import events_of, needs_root
 
 FILES = "files:\n  - source: /word.txt\n    destination: %s\nfile_exists_behavior: OVERWRITE\n"
 
@@ -143,6 +143,7 @@ def test_an_agent_without_rights_or_a_wrong_name_says_so(fleet, tmp_path):
     fleet.wait(fleet.deploy(fleet.revision(bundle())))
 
 
+@needs_root
 def test_a_user_of_a_host_and_its_limits(fleet):
     host = fleet.host("web")
     done = fleet.server.towpath("host", "exec", host, "--user", "nobody", "--", "id", "-un")

@@ -136,7 +136,7 @@ def test_a_pipeline_that_changes_cancels_what_runs_and_mixes_no_versions(account
 
 def test_builds_side_by_side_share_nothing(account, pipe, builds):
     """Two builds of one stage run at the same time, each in a folder and a root of its own."""
-    spec = ("version: 0.2\nphases: {build: {commands: ['touch \"/opt/$CODEBUILD_BUILD_NUMBER\"', 'sleep 1', 'ls /opt > seen', "
+    spec = ("version: 0.2\nphases: {build: {commands: ['touch \"/tmp/$CODEBUILD_BUILD_NUMBER\"', 'sleep 1', 'ls /tmp > seen', "
             "'cat seen']}}\n")
     project = account.project(spec, source={"type": "CODEPIPELINE"}, artifacts={"type": "CODEPIPELINE"})
     repository, _, _ = repository_with(account, {"a.txt": "1\n"})
