@@ -112,7 +112,12 @@ impl Client {
     }
 
     /// Calls an operation of a service that speaks awsJson.
-    pub fn call(&self, service: &model::Service, operation: &str, input: &Value) -> Result<Value, ClientError> {
+    pub fn call(
+        &self,
+        service: &model::Service,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, ClientError> {
         let target = format!("{}.{operation}", service.target_prefix.unwrap_or_default());
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
         let body = input.to_string();
@@ -135,7 +140,7 @@ impl Client {
         if success {
             return Ok(text);
         }
-        let field = |name: &str| crate::cli::xml_element(&text, name).map(str::to_owned);
+        let field = |name: &str| crate::xml::element(&text, name).map(str::to_owned);
         Err(ClientError::Refused {
             code: field("Code").unwrap_or_else(|| "Unknown".into()),
             message: field("Message").unwrap_or_else(|| "the server refused the request".into()),
@@ -159,7 +164,10 @@ impl Client {
         let uri: http::Uri = format!("{}{path}", self.endpoint).parse().map_err(|error| other(&error))?;
         let mut signed = http::HeaderMap::new();
         for (name, value) in headers {
-            signed.insert(*name, value.parse().map_err(|_| ClientError::Other(format!("bad header {value:?}")))?);
+            signed.insert(
+                *name,
+                value.parse().map_err(|_| ClientError::Other(format!("bad header {value:?}")))?,
+            );
         }
         let keys = SigningKeys {
             access_key_id: &self.access_key_id,
@@ -169,14 +177,23 @@ impl Client {
             service,
         };
         let method = http::Method::from_bytes(method.as_bytes()).map_err(|error| other(&error))?;
-        sign_request(&keys, &method, &uri, &mut signed, Some(body), SystemClock.now()).map_err(|error| other(&error))?;
-        let mut request = http::Request::builder().method(method).uri(uri).body(body.to_vec()).map_err(|error| other(&error))?;
+        sign_request(&keys, &method, &uri, &mut signed, Some(body), SystemClock.now())
+            .map_err(|error| other(&error))?;
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(body.to_vec())
+            .map_err(|error| other(&error))?;
         request.headers_mut().extend(signed);
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build().into();
-        let response = agent
-            .run(request)
-            .map_err(|error| ClientError::Unreachable { endpoint: self.endpoint.clone(), cause: error.to_string() })?;
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .build()
+            .into();
+        let response = agent.run(request).map_err(|error| ClientError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            cause: error.to_string(),
+        })?;
         let success = response.status().is_success();
         let mut text = String::new();
         let mut reader = response.into_body().into_reader().take(MAX_ANSWER_BYTES);
@@ -188,8 +205,11 @@ impl Client {
 }
 
 fn json_answer((success, text): (bool, String)) -> Result<Value, ClientError> {
-    let value: Value =
-        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+    let value: Value = if text.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
     if success {
         return Ok(value);
     }

@@ -99,7 +99,9 @@ impl Config {
         if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
             return Err(invalid("account-id", &account, "12 digits"));
         }
-        if region.is_empty() || !region.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-') {
+        if region.is_empty()
+            || !region.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        {
             return Err(invalid("region", &region, "lower-case letters, digits and hyphens"));
         }
         let slots = flags.build_slots.or(file.build_slots).unwrap_or_else(processors);
@@ -135,7 +137,9 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
 pub fn root_keys() -> Result<Option<RootKeys>, ConfigError> {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     match (set("TOWPATH_ROOT_ACCESS_KEY_ID"), set("TOWPATH_ROOT_SECRET_ACCESS_KEY")) {
-        (Some(access_key_id), Some(secret_access_key)) => Ok(Some(RootKeys { access_key_id, secret_access_key })),
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(Some(RootKeys { access_key_id, secret_access_key }))
+        }
         (None, None) => Ok(None),
         _ => Err(ConfigError::HalfRootCredentials),
     }
@@ -173,7 +177,8 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("towpath.toml");
-        std::fs::write(&file, "listen = \"127.0.0.1:5000\"\nregion = \"eu-west-1\"\npass-env = [\"A\"]\n").unwrap();
+        std::fs::write(&file, "listen = \"127.0.0.1:5000\"\nregion = \"eu-west-1\"\npass-env = [\"A\"]\n")
+            .unwrap();
         let flags = Settings { region: Some("eu-north-1".into()), ..Settings::default() };
         let config = Config::load(flags, Some(&file)).unwrap();
         assert_eq!(config.listen.port(), 5000);

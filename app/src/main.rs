@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod config;
 mod server;
+mod xml;
 
 use clap::Parser;
 use std::process::ExitCode;

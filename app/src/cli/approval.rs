@@ -80,17 +80,26 @@ impl Decision {
     fn put(self, status: &str) -> Result<ExitCode, CliError> {
         let client = Client::connect(&self.target)?;
         let state = client.call(&MODEL, "GetPipelineState", &json!({ "name": self.pipeline }))?;
-        let matches = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+        let matches =
+            |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
         let mut found: Vec<Waiting> = waiting(&state)
             .into_iter()
             .filter(|one| matches(&self.stage, &one.stage) && matches(&self.action, &one.action))
             .collect();
         let one = match found.len() {
-            0 => return Err(format!("no approval of {} waits; `towpath status {}` shows why", self.pipeline, self.pipeline).into()),
+            0 => {
+                return Err(format!(
+                    "no approval of {} waits; `towpath status {}` shows why",
+                    self.pipeline, self.pipeline
+                )
+                .into());
+            }
             1 => found.remove(0),
             _ => {
-                let list: Vec<String> =
-                    found.iter().map(|one| format!("--stage {} --action {}", one.stage, one.action)).collect();
+                let list: Vec<String> = found
+                    .iter()
+                    .map(|one| format!("--stage {} --action {}", one.stage, one.action))
+                    .collect();
                 return Err(format!("several approvals wait; choose one of:\n  {}", list.join("\n  ")).into());
             }
         };

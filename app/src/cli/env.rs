@@ -20,7 +20,8 @@ pub struct Env {
 /// What a client needs to know, under the names of the variables that carry it.
 pub fn variables(data: Option<PathBuf>) -> Result<Vec<(&'static str, String)>, CliError> {
     let data = data.unwrap_or_else(config::default_data);
-    let missing = || format!("no server has been started on {}; `towpath up --data DIR` does", data.display());
+    let missing =
+        || format!("no server has been started on {}; `towpath up --data DIR` does", data.display());
     let connection = Connection::read(&data).ok_or_else(missing)?;
     let keys = root_credentials(&data).ok_or_else(missing)?;
     Ok(vec![

@@ -57,5 +57,10 @@ fn line(event: &Value) -> String {
         .iter()
         .chain(&["deploymentId", "instanceId", "repositoryName", "referenceName", "event"])
         .filter_map(|name| Some(format!("{name}={}", harmless(detail[name].as_str()?))));
+    let object = ["bucket", "object"].into_iter().filter_map(|part| {
+        let value = detail[part]["name"].as_str().or(detail[part]["key"].as_str())?;
+        Some(format!("{part}={}", harmless(value)))
+    });
+    let told = told.chain(object);
     format!("{} {} {}", text("time"), bold(&text("detail-type")), dim(&told.collect::<Vec<_>>().join(" ")))
 }

@@ -3,8 +3,6 @@
 
 mod registration;
 
-pub use registration::element as xml_element;
-
 use super::CliError;
 use super::output::{bold, dim, harmless};
 use crate::client::{Client, Target};
@@ -14,7 +12,9 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use towpath_runner::{Bind, Command as Inside, Config as RunnerConfig, Limits, Network, Publish, Relay, host};
+use towpath_runner::{
+    Bind, Command as Inside, Config as RunnerConfig, Limits, Network, Publish, Relay, host,
+};
 
 /// Where an agent inside finds the server, whatever its address outside is.
 const INSIDE_PORT: u16 = 4566;
@@ -157,7 +157,11 @@ impl Run {
         };
         let state = state_dir(self.data.as_deref());
         if host::list(&state)?.iter().any(|running| running.name == self.name) {
-            return Err(format!("a host named {} is running already; `towpath host stop {}` ends it", self.name, self.name).into());
+            return Err(format!(
+                "a host named {} is running already; `towpath host stop {}` ends it",
+                self.name, self.name
+            )
+            .into());
         }
         let spec = host::HostSpec {
             name: self.name.clone(),

@@ -59,7 +59,9 @@ impl Logs {
             }
             let page = match client.call(&towpath_api_logs::MODEL, "GetLogEvents", &input) {
                 Ok(page) => page,
-                Err(crate::client::ClientError::Refused { code, .. }) if code.contains("ResourceNotFound") => {
+                Err(crate::client::ClientError::Refused { code, .. })
+                    if code.contains("ResourceNotFound") =>
+                {
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
@@ -69,7 +71,11 @@ impl Logs {
                 if self.json {
                     writeln!(out, "{event}")?;
                 } else {
-                    writeln!(out, "{}", harmless(event["message"].as_str().unwrap_or_default().trim_end_matches('\n')))?;
+                    writeln!(
+                        out,
+                        "{}",
+                        harmless(event["message"].as_str().unwrap_or_default().trim_end_matches('\n'))
+                    )?;
                 }
             }
             out.flush()?;

@@ -13,8 +13,6 @@ mod retry;
 mod status;
 mod up;
 
-pub use host::xml_element;
-
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 

@@ -20,12 +20,19 @@ pub struct Profile {
 
 impl Profile {
     pub fn run(self) -> Result<ExitCode, CliError> {
-        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-            return Err(format!("{:?} is no profile name: use letters, digits, '-', '_' and '.'", self.name).into());
+        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        {
+            return Err(
+                format!("{:?} is no profile name: use letters, digits, '-', '_' and '.'", self.name).into()
+            );
         }
         let variables = env::variables(self.data)?;
         let value = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()).unwrap_or_default()
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
         };
         let home = std::env::var_os("HOME").map(PathBuf::from).ok_or("HOME is not set")?;
         let file = |variable: &str, usual: &str| {
@@ -33,7 +40,8 @@ impl Profile {
         };
         let config = file("AWS_CONFIG_FILE", "config");
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
-        let section = if self.name == "default" { "default".into() } else { format!("profile {}", self.name) };
+        let section =
+            if self.name == "default" { "default".into() } else { format!("profile {}", self.name) };
         write_section(
             &config,
             &section,
@@ -63,8 +71,7 @@ fn write_section(path: &Path, section: &str, pairs: &[(&str, String)]) -> Result
         fs::create_dir_all(folder)?;
     }
     let fresh = path.with_extension("towpath-new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(replace_section(&old, section, pairs).as_bytes())?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;

@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use towpath_api_codepipeline::MODEL;
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  towpath retry web                the failed actions of the failed stage\n  \
-                        towpath retry web --stage Build --all")]
+#[command(
+    after_help = "Examples:\n  towpath retry web                the failed actions of the failed stage\n  \
+                        towpath retry web --stage Build --all"
+)]
 pub struct Retry {
     /// The pipeline
     pipeline: String,
@@ -35,7 +37,10 @@ impl Retry {
             .flatten()
             .filter(|stage| matches!(stage["latestExecution"]["status"].as_str(), Some("Failed" | "Stopped")))
             .filter_map(|stage| {
-                Some((stage["stageName"].as_str()?, stage["latestExecution"]["pipelineExecutionId"].as_str()?))
+                Some((
+                    stage["stageName"].as_str()?,
+                    stage["latestExecution"]["pipelineExecutionId"].as_str()?,
+                ))
             })
             .filter(|(name, _)| self.stage.as_deref().is_none_or(|wanted| wanted == *name))
             .collect();
@@ -44,7 +49,9 @@ impl Retry {
             [one] => *one,
             several => {
                 let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
-                return Err(format!("several stages have failed; choose with --stage: {}", names.join(", ")).into());
+                return Err(
+                    format!("several stages have failed; choose with --stage: {}", names.join(", ")).into()
+                );
             }
         };
         let answer = client.call(

@@ -13,9 +13,11 @@ const REFRESH: Duration = Duration::from_millis(500);
 const MAX_PIPELINES: usize = 1000;
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  towpath status                 one line a stage, for every pipeline\n  \
+#[command(
+    after_help = "Examples:\n  towpath status                 one line a stage, for every pipeline\n  \
                         towpath status web --watch     a live view, until Ctrl-C\n  \
-                        towpath status web --json      GetPipelineState, for a script")]
+                        towpath status web --json      GetPipelineState, for a script"
+)]
 pub struct Status {
     /// Only these pipelines
     pipelines: Vec<String>,

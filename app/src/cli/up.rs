@@ -27,9 +27,14 @@ pub struct Up {
 
 impl Up {
     pub fn run(self) -> Result<ExitCode, CliError> {
-        let filter = EnvFilter::try_new(&self.log).map_err(|error| format!("--log {:?}: {error}", self.log))?;
+        let filter =
+            EnvFilter::try_new(&self.log).map_err(|error| format!("--log {:?}: {error}", self.log))?;
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(terminal)
+            .with_writer(std::io::stderr)
+            .init();
         let config = Config::load(self.settings, self.config.as_deref())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -45,7 +50,10 @@ fn print_welcome(running: &server::Running) {
     let data = running.data.display();
     println!("{} is ready on {}", bold("Towpath"), bold(&running.endpoint));
     println!("  state     {data}");
-    println!("  identity  account {}, region {}; root key {}", running.account, running.region, running.root_key);
+    println!(
+        "  identity  account {}, region {}; root key {}",
+        running.account, running.region, running.root_key
+    );
     println!("  use it    eval \"$(towpath env --data {data})\"");
     println!("  stop it   Ctrl-C");
 }

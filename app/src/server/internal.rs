@@ -44,7 +44,8 @@ impl Internal {
     async fn list_events(&self, parts: &http::request::Parts) -> Result<serde_json::Value, ApiError> {
         let call = self.authenticator.authenticate(parts, "towpath", Payload::Bytes(b"")).await?;
         let parameter = |name: &str| {
-            let pairs = parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+            let pairs =
+                parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
             pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
         };
         let after = match parameter("after") {

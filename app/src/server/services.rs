@@ -156,7 +156,11 @@ fn runner_config(config: &Config, data: &Path) -> towpath_runner::Config {
 
 fn codebuild_config(config: &Config, data: &Path, address: SocketAddr) -> towpath_codebuild::Config {
     // A server on every address is reached on this machine's own.
-    let own = if address.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], address.port())) } else { address };
+    let own = if address.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], address.port()))
+    } else {
+        address
+    };
     towpath_codebuild::Config {
         data_dir: data.join("codebuild"),
         workers: config.build_slots,

@@ -4,6 +4,7 @@
 
 use super::CliError;
 use crate::client::{Client, ClientError};
+use crate::xml::{element, elements};
 use serde_json::json;
 use towpath_api_codedeploy::MODEL as CODEDEPLOY;
 use towpath_api_iam::MODEL as IAM;
@@ -37,7 +38,10 @@ fn policy() -> String {
 /// Makes the user and the instance where they are missing; a new key each time, the old ones go.
 pub fn register(client: &Client, host: &str, tags: &[(String, String)]) -> Result<Keys, CliError> {
     let user = user_name(host);
-    tolerate(client.query(&IAM, "CreateUser", &[("UserName", &user), ("Path", PATH)]), "EntityAlreadyExists")?;
+    tolerate(
+        client.query(&IAM, "CreateUser", &[("UserName", &user), ("Path", PATH)]),
+        "EntityAlreadyExists",
+    )?;
     let document = policy();
     client.query(
         &IAM,
@@ -46,7 +50,8 @@ pub fn register(client: &Client, host: &str, tags: &[(String, String)]) -> Resul
     )?;
     drop_keys(client, &user)?;
     let key = client.query(&IAM, "CreateAccessKey", &[("UserName", &user)])?;
-    let text = |name: &str| element(&key, name).map(str::to_owned).ok_or("the answer to CreateAccessKey has no key");
+    let text =
+        |name: &str| element(&key, name).map(str::to_owned).ok_or("the answer to CreateAccessKey has no key");
     let keys = Keys { access_key_id: text("AccessKeyId")?, secret_access_key: text("SecretAccessKey")? };
     let found = client.query(&IAM, "GetUser", &[("UserName", &user)])?;
     let arn = element(&found, "Arn").ok_or("the answer to GetUser has no ARN")?;
@@ -59,7 +64,11 @@ pub fn register(client: &Client, host: &str, tags: &[(String, String)]) -> Resul
     }
     if !tags.is_empty() {
         let tags: Vec<_> = tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
-        client.call(&CODEDEPLOY, "AddTagsToOnPremisesInstances", &json!({ "tags": tags, "instanceNames": [host] }))?;
+        client.call(
+            &CODEDEPLOY,
+            "AddTagsToOnPremisesInstances",
+            &json!({ "tags": tags, "instanceNames": [host] }),
+        )?;
     }
     Ok(keys)
 }
@@ -76,7 +85,8 @@ pub fn deregister(client: &Client, host: &str) {
     for step in steps {
         match step {
             Ok(()) | Err(ClientError::Unreachable { .. }) => {}
-            Err(ClientError::Refused { code, .. }) if code.contains("NoSuchEntity") || code.contains("NotRegistered") => {}
+            Err(ClientError::Refused { code, .. })
+                if code.contains("NoSuchEntity") || code.contains("NotRegistered") => {}
             Err(error) => eprintln!("towpath: deregistering {host}: {error}"),
         }
     }
@@ -94,34 +104,5 @@ fn tolerate(outcome: Result<String, ClientError>, code: &str) -> Result<(), Clie
     match outcome {
         Err(ClientError::Refused { code: found, .. }) if found.contains(code) => Ok(()),
         other => other.map(drop),
-    }
-}
-
-/// The text of the first element of a name, in an answer of our own server.
-pub fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    elements(xml, name).next()
-}
-
-fn elements<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        let start = rest.find(&open)? + open.len();
-        let end = start + rest[start..].find(&close)?;
-        let text = &rest[start..end];
-        rest = &rest[end..];
-        Some(text)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn elements_are_found_in_order() {
-        let xml = "<a><Key>1</Key><b><Key>2</Key></b></a>";
-        assert_eq!(elements(xml, "Key").collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!(element(xml, "None"), None);
     }
 }
