@@ -129,7 +129,7 @@ fn place(plan: &Plan, tracked: &Tracked, destination: &Path, source: &Source) ->
         .custom_flags(libc::O_NOFOLLOW)
         .open(&fresh)?;
     io::copy(&mut open()?, &mut file)?;
-    fchown(&file, Some(uid), Some(gid))?;
+    fchown(&file, Some(uid), Some(gid)).map_err(|errno| not_owned(errno.into(), uid, gid))?;
     file.set_permissions(Permissions::from_mode(mode))?;
     fs::rename(&fresh, destination)
 }
@@ -168,11 +168,22 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// The kernel only says "invalid argument" of an owner that a host without root cannot have.
+fn not_owned(error: io::Error, uid: Uid, gid: Gid) -> io::Error {
+    if error.kind() != io::ErrorKind::InvalidInput {
+        return error;
+    }
+    io::Error::other(format!(
+        "its owner cannot be {uid}:{gid} here, for this host has no other user than root (it was started without \
+         root); leave the owner out of the AppSpec's permissions"
+    ))
+}
+
 /// Changes what differs; the owner first, for that takes setuid bits away.
 fn set_metadata(path: &Path, found: &Metadata, uid: Uid, gid: Gid, mode: u32) -> io::Result<()> {
     let owned = found.uid() == uid.as_raw() && found.gid() == gid.as_raw();
     if !owned {
-        lchown(path, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        lchown(path, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|error| not_owned(error, uid, gid))?;
     }
     if !owned || found.mode() & 0o7777 != mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
