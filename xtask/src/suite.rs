@@ -25,7 +25,7 @@ pub fn run(arguments: &[&str]) -> TaskResult {
 fn run_rust(python: &Path) -> TaskResult {
     finish(
         Command::new("cargo")
-            .args(["test", "--workspace", "--locked", "--quiet"])
+            .args(["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"])
             .current_dir(root())
             .env("PATH", prerequisites::path_with(python)),
     )

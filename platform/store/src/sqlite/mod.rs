@@ -167,15 +167,23 @@ fn private_folder(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How often, and how long apart, a held lock is tried: a process that is just ending, or a child between
+/// its fork and its exec, holds it for a moment.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// The lock lives as long as the file is open; the kernel frees it when the process dies.
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
+    Err(StoreError::InUse(folder.to_owned()))
 }
 
 async fn blocking<T: Send + 'static>(
