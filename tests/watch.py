@@ -73,10 +73,14 @@ class Pipe:
         pages = self.client.get_paginator("list_pipeline_executions").paginate(pipelineName=self.name)
         return [one for page in pages for one in page["pipelineExecutionSummaries"]]
 
-    def newest(self, count=1):
-        """The id of the newest execution, once there are at least `count`."""
-        wait_for(lambda: len(self.executions()) >= count, f"{count} executions of {self.name}")
-        return self.executions()[0]["pipelineExecutionId"]
+    def nth(self, number):
+        """The id of the `number`th execution, once there is one."""
+        found = wait_for(lambda: len(all := self.executions()) >= number and all, f"{number} executions of {self.name}")
+        return found[-number]["pipelineExecutionId"]
+
+    def newest(self):
+        found = wait_for(self.executions, f"an execution of {self.name}")
+        return found[0]["pipelineExecutionId"]
 
     def get(self, execution):
         return self.client.get_pipeline_execution(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from accounts import Account
 from watch import Builds, Fleet, Pipe
 
 

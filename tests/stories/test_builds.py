@@ -7,9 +7,7 @@ import pathlib
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 
 import pytest
@@ -251,7 +249,7 @@ def test_a_failing_test_suite_fails_the_build_and_never_reaches_a_host(account, 
     assert fleet.run(host, "ls", "/opt/sums", check=False).returncode != 0
     # The repaired suite passes, and only then is the host touched.
     commit_to(account, repository, {"test_sums.py": SUITE % "2"})
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second, timeout=90)
     report, cases = report_of(account, builds.get(made.latest("Build", "Build")["externalExecutionId"]))
     assert report["status"] == "SUCCEEDED" and report["testSummary"]["statusCounts"]["FAILED"] == 0

@@ -139,7 +139,7 @@ def test_in_a_pipeline_it_fails_the_stage_and_the_rollback_is_visible(account, p
                  ("Deploy", [deploy_action(fleet.application, "web")])])
     made.wait(made.newest(), timeout=90)
     commit_to(account, repository, {"word.txt": "new\n", "check.sh": "#!/bin/sh\n" + FAILURE["check.sh"] + "\n"})
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second, "Failed", timeout=90)
     latest = made.latest("Deploy", "Deploy")
     deployment = latest["externalExecutionId"]

@@ -7,6 +7,7 @@ import io
 import zipfile
 
 from accounts import zipped
+from steps import text_of
 from watch import (approval_action, build_action, commit_to, deploy_action, publish_action, repository_with,
                    source_action)
 
@@ -29,8 +30,8 @@ artifacts:
 """
 
 
-def object_text(account, bucket, key):
-    return account.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode().strip()
+def number(account, bucket):
+    return text_of(account, bucket, "number.txt").strip()
 
 
 def keys(account, bucket):
@@ -60,8 +61,8 @@ def test_artifacts_are_built_once(account, pipe):
         assert made.action(execution, name)["input"]["inputArtifacts"][0]["s3location"] == built
     versions = account.s3.list_object_versions(Bucket=store, Prefix=built["key"])["Versions"]
     assert len(versions) == 1, "the artifact was written once"
-    number = object_text(account, staging, "number.txt")
-    assert len(number) == 16 and object_text(account, production, "number.txt") == number
+    first = number(account, staging)
+    assert len(first) == 16 and number(account, production) == first
 
 
 def test_artifacts_are_immutable_an_overwritten_one_is_refused(account, pipe):
@@ -95,7 +96,7 @@ def test_artifacts_are_immutable_with_versions_what_was_tested_is_deployed(accou
     account.s3.put_object(Bucket=where["bucket"], Key=where["key"], Body=zipped({"number.txt": "evil"}))
     made.answer()
     made.wait(execution)
-    assert object_text(account, production, "number.txt") == object_text(account, staging, "number.txt") != "evil"
+    assert number(account, production) == number(account, staging) != "evil"
 
 
 def test_production_comes_after_a_copy_of_production(account, pipe, fleet):
@@ -111,7 +112,7 @@ def test_production_comes_after_a_copy_of_production(account, pipe, fleet):
     good = fleet.read(hosts["staging"], "/opt/app/number.txt")
     assert good and fleet.read(hosts["production"], "/opt/app/number.txt") == good
     commit_to(account, repository, {"check.sh": "#!/bin/sh\necho it does not answer >&2\nexit 1\n"})
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second, "Failed", timeout=90)
     assert made.latest("Staging", "Deploy")["status"] == "Failed"
     assert made.action(second, "Deploy")["stageName"] == "Staging", "production was not begun"

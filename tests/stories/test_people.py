@@ -4,13 +4,11 @@ read when something is missing."""
 import configparser
 import json
 import os
-import pathlib
 import subprocess
 import urllib.request
 
 import pytest
 
-from accounts import zipped
 from server import BIN, free_port, wait_for
 from watch import approval_action, build_action, publish_action, repository_with, source_action
 

@@ -3,32 +3,11 @@
 import json
 
 import pytest
-from botocore.exceptions import ClientError
 
 from accounts import action, zipped
 from server import wait_for
+from steps import refused, simple, text_of
 from watch import (Pipe, approval_action, build_action, commit_to, publish_action, repository_with, source_action)
-
-
-def refused(call, code):
-    """The message of the refusal that `call()` must get."""
-    with pytest.raises(ClientError) as caught:
-        call()
-    assert caught.value.response["Error"]["Code"] == code, caught.value
-    return caught.value.response["Error"]["Message"]
-
-
-def simple(account, pipe, *stages, files=None, mode=None, source=None, **more):
-    """Source → Approve (or what is given); answers the pipeline and its repository."""
-    repository, _, _ = repository_with(account, files or {"a.txt": "1\n"})
-    stages = stages or [("Approve", [approval_action()])]
-    more |= {"executionMode": mode} if mode else {}
-    made = pipe([("Source", [source_action(repository, **(source or {}))]), *stages], **more)
-    return made, repository
-
-
-def text_of(account, bucket, key):
-    return account.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
 
 # ---- what starts a pipeline --------------------------------------------------------------------------
@@ -46,7 +25,7 @@ def test_one_push_starts_exactly_one_execution(account, pipe, tmp_path, poll):
     made.wait(made.newest())
     commit = account.commit(tree, {"a.txt": "2\n"}, message="second of two\n\nwith a body")
     account.git(tree, "push", "-q", "origin", "main")
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second)
     summary = made.executions()[0]
     assert summary["sourceRevisions"][0]["revisionId"] == commit
@@ -66,7 +45,7 @@ def test_polling_that_is_off_leaves_pushes_to_rules(account, pipe):
         [("Source", [source_action(repository)]), ("Approve", [approval_action()])], suffix="watching"))
     made.waiting()
     commit_to(account, repository, {"a.txt": "2\n"})
-    watching.newest(2)  # the same event has reached this one
+    watching.nth(2)  # the same event has reached this one
     assert len(made.executions()) == 1
 
 
@@ -96,7 +75,7 @@ def test_git_filters_choose_by_branch_tag_and_path(account, pipe, tmp_path):
     account.git(tree, "tag", "other")
     push("other")
     push("v1.0")
-    tagged = tags.newest(2)
+    tagged = tags.nth(2)
     wait_for(lambda: tags.get(tagged).get("artifactRevisions"), "the tag's revision")
     assert tags.get(tagged)["artifactRevisions"][0]["revisionId"] == commit
     assert len(tags.executions()) == 2
@@ -124,7 +103,7 @@ def test_an_object_starts_a_pipeline_and_its_files_are_deployed(account, pipe):
     assert (found["CacheControl"], found["ContentType"]) == ("max-age=60", "text/plain")
     assert account.s3.get_object(Bucket=site, Key="kept/app.zip")["Body"].read(2) == b"PK"
     version = account.s3.put_object(Bucket=inbox, Key="in/app.zip", Body=zipped({"x.txt": "new"}))["VersionId"]
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second)
     assert made.executions()[0]["sourceRevisions"][0]["revisionId"] == version
     assert text_of(account, site, "v/x.txt") == "new"
@@ -317,7 +296,7 @@ def test_a_stage_rolls_back_to_what_an_earlier_execution_deployed(account, pipe)
     first = made.newest()
     made.wait(first)
     commit_to(account, repository, {"a.txt": "2\n"})
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second)
     assert text_of(account, site, "a.txt") == "2\n"
     back = made.client.rollback_stage(
@@ -418,122 +397,3 @@ def test_a_job_worker_carries_out_a_custom_action(account, pipe):
     client.put_job_failure_result(jobId=job["id"], failureDetails={"type": "JobFailed", "message": "3 tests failed"})
     made.wait(second, "Failed")
     assert made.latest("Test", "Check")["errorDetails"]["message"] == "3 tests failed"
-
-
-# ---- what is shown, what is refused --------------------------------------------------------------------
-
-
-def test_lists_and_states_tell_what_happened(account, pipe):
-    site = account.bucket("site")
-    made, repository = simple(account, pipe, ("Publish", [publish_action(site)]))
-    first = made.newest()
-    made.wait(first)
-    second = made.start(clientRequestToken="once-0001")
-    assert made.start(clientRequestToken="once-0001") == second, "a token starts once"
-    made.wait(second)
-    server = account.server
-    listed = server.aws("codepipeline", "list-pipelines")["pipelines"]
-    assert {"V2", made.name} <= set(next(one for one in listed if one["name"] == made.name).values())
-    page = made.client.list_pipeline_executions(pipelineName=made.name, maxResults=1)
-    assert page["pipelineExecutionSummaries"][0]["pipelineExecutionId"] == second
-    rest = made.client.list_pipeline_executions(pipelineName=made.name, nextToken=page["nextToken"])
-    assert [one["pipelineExecutionId"] for one in rest["pipelineExecutionSummaries"]] == [first]
-    commit = account.codecommit.get_branch(repositoryName=repository, branchName="main")["branch"]["commitId"]
-    told = made.get(second)
-    assert (told["status"], told["pipelineVersion"], told["executionType"]) == ("Succeeded", 1, "STANDARD")
-    assert told["artifactRevisions"][0]["revisionId"] == commit
-    assert told["trigger"]["triggerType"] == "StartPipelineExecution"
-    state = server.aws("codepipeline", "get-pipeline-state", "--name", made.name)
-    assert [one["stageName"] for one in state["stageStates"]] == ["Source", "Publish"]
-    source = state["stageStates"][0]["actionStates"][0]
-    assert source["currentRevision"]["revisionId"] == commit
-    assert all(one["latestExecution"]["pipelineExecutionId"] == second for one in state["stageStates"])
-    published = made.action(second, "Publish")
-    assert published["input"]["actionTypeId"]["provider"] == "S3"
-    assert published["input"]["configuration"]["BucketName"] == site
-    assert published["startTime"] <= published["lastUpdateTime"]
-    kinds = [one["id"]["provider"] for one in made.client.list_action_types(actionOwnerFilter="AWS")["actionTypes"]]
-    assert {"CodeCommit", "CodeBuild", "CodeDeploy", "Manual", "S3"} <= set(kinds)
-    events = [one["detail"] for one in server.events("aws.codepipeline") if one["detail"].get("execution-id") == second]
-    assert [one["state"] for one in events if "stage" not in one] == ["STARTED", "SUCCEEDED"]
-    assert [one["state"] for one in events if one.get("action") == "Publish"] == ["STARTED", "SUCCEEDED"]
-
-
-def declared(account, *stages, **more):
-    return {"name": f"{account.name}-bad", "roleArn": f"arn:aws:iam::000000000000:role/{account.name}",
-            "pipelineType": "V2", "artifactStore": {"type": "S3", "location": f"{account.name}-store"},
-            "stages": [{"name": name, "actions": actions} for name, actions in stages]} | more
-
-
-SOURCE = ("Source", [source_action("repo")])
-ASK = ("Ask", [approval_action()])
-BAD = {
-    "one stage": ([SOURCE], "InvalidStructureException", "minimum of 2 stages"),
-    "no source first": ([ASK, SOURCE], "InvalidStructureException", "should start with a stage that only contains source"),
-    "a stage twice": ([SOURCE, ASK, ASK], "InvalidStageDeclarationException", "unique"),
-    "an action twice": ([SOURCE, ("Ask", [approval_action(), approval_action()])],
-                        "InvalidActionDeclarationException", "unique"),
-    "an artifact of nobody": ([SOURCE, ("Put", [publish_action("b", inputs=["other"])])],
-                              "InvalidActionDeclarationException", "Input Artifact Bundle other in action Publish"),
-    "an artifact made twice": ([("Source", [source_action("a"), source_action("b", name="B")]), ASK],
-                               "InvalidActionDeclarationException", "has been used more than once"),
-    "a required key": ([SOURCE, ("Put", [action("Put", "Deploy", "S3", {"Extract": "true"}, ["source"])])],
-                       "InvalidActionDeclarationException", "missing required configuration 'BucketName'"),
-    "an unknown key": ([SOURCE, ("Put", [publish_action("b", Nope="1")])],
-                       "InvalidActionDeclarationException", "Nope"),
-    "an unknown provider": ([SOURCE, ("Put", [action("Put", "Deploy", "Nobody")])],
-                            "InvalidActionDeclarationException", "Nobody"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_wrong_structure_gets_awss_code_and_changes_nothing(account, case):
-    stages, code, text = BAD[case]
-    message = refused(lambda: account.codepipeline.create_pipeline(pipeline=declared(account, *stages)), code)
-    assert text in message
-    refused(lambda: account.codepipeline.get_pipeline(name=f"{account.name}-bad"), "PipelineNotFoundException")
-
-
-def test_the_aws_cli_says_what_is_wrong_with_a_structure(account, tmp_path):
-    document = tmp_path / "pipeline.json"
-    document.write_text(json.dumps({"pipeline": declared(account, SOURCE)}))
-    done = account.server.aws("codepipeline", "create-pipeline", "--cli-input-json", f"file://{document}", check=False)
-    assert done.returncode != 0
-    assert ("An error occurred (InvalidStructureException) when calling the CreatePipeline operation: Pipeline has "
-            "only 1 stage(s). There should be a minimum of 2 stages in a pipeline") in done.stderr
-
-
-def test_an_update_that_is_wrong_leaves_the_pipeline_as_it_was(account, pipe):
-    made, _ = simple(account, pipe)
-    before = made.client.get_pipeline(name=made.name)["pipeline"]
-    refused(lambda: made.client.update_pipeline(pipeline=before | {"stages": before["stages"][:1]}),
-            "InvalidStructureException")
-    after = made.client.get_pipeline(name=made.name)["pipeline"]
-    assert after == before and after["version"] == 1
-    changed = made.client.update_pipeline(pipeline=before | {"executionMode": "QUEUED"})["pipeline"]
-    assert changed["version"] == 2
-    refused(lambda: made.client.create_pipeline(pipeline=before), "PipelineNameInUseException")
-    made.client.delete_pipeline(name=made.name)
-    refused(lambda: made.start(), "PipelineNotFoundException")
-
-
-def test_options_that_are_not_done_are_refused_by_name(account):
-    lambda_action = action("Call", "Invoke", "Lambda", {"FunctionName": "f"})
-    declaration = declared(account, SOURCE, ("Call", [lambda_action]))
-    with pytest.raises(ClientError) as caught:
-        account.codepipeline.create_pipeline(pipeline=declaration)
-    assert "Lambda" in str(caught.value)
-
-
-def test_a_source_that_is_not_there_is_named(account, pipe):
-    inbox = account.bucket("inbox")
-    account.s3.put_bucket_versioning(Bucket=inbox, VersioningConfiguration={"Status": "Enabled"})
-    source = action("Source", "Source", "S3", {"S3Bucket": inbox, "S3ObjectKey": "app.zip"}, outputs=["source"])
-    made = pipe([("Source", [source]), ("Approve", [approval_action()])])
-    made.wait(made.newest(), "Failed")
-    assert f"s3://{inbox}/app.zip" in made.latest("Source", "Source")["errorDetails"]["message"]
-    repository, _ = account.repository()
-    empty = pipe([("Source", [source_action(repository)]), ("Approve", [approval_action()])], suffix="empty")
-    empty.wait(empty.newest(), "Failed")
-    message = empty.latest("Source", "Source")["errorDetails"]["message"]
-    assert "main" in message, message

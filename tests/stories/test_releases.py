@@ -5,13 +5,9 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from accounts import action
 from server import wait_for
+from steps import text_of
 from watch import Pipe, approval_action, build_action, commit_to, publish_action, repository_with, source_action
-
-
-def text_of(account, bucket, key):
-    return account.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode()
 
 
 def with_failure(pipe_of, account, stages, on_failure, **more):
@@ -37,9 +33,9 @@ def test_a_failed_stage_goes_back_by_itself_to_what_succeeded_last(account):
     account.s3.delete_object(Bucket=fragile, Key="a.txt")
     account.s3.delete_bucket(Bucket=fragile)
     commit_to(account, repository, {"a.txt": "2\n"})
-    second = made.newest(2)
+    second = made.nth(2)
     made.wait(second, "Failed")
-    back = made.newest(3)
+    back = made.nth(3)
     told = wait_for(lambda: (found := made.get(back))["executionType"] == "ROLLBACK" and found, "a rollback")
     assert told["rollbackMetadata"]["rollbackTargetPipelineExecutionId"] == first
     assert told["trigger"]["triggerType"] == "AutomatedRollback" and second in told["trigger"]["triggerDetail"]
