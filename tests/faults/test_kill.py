@@ -43,6 +43,8 @@ def lines_of(team, build):
 def at_the_gate(team, build, times=1):
     """Until the build's command runs (its log tells), for the `times`th time."""
     def told():
+        found = build_of(team, build)
+        assert not found["buildComplete"], (found["buildStatus"], found["phases"])
         try:
             return lines_of(team, build).count("at the gate") >= times
         except ClientError:
