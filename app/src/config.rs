@@ -55,6 +55,10 @@ pub struct Settings {
     /// First address of the /16 that sandboxes have as root [default: 10.213.0.0]
     #[arg(long, env = "TOWPATH_SANDBOX_NETWORK", value_name = "ADDRESS")]
     pub sandbox_network: Option<std::net::Ipv4Addr>,
+    /// What is logged to standard error: error, warn, info, debug, or a filter such as towpath_s3=debug
+    /// [default: info]
+    #[arg(long, env = "TOWPATH_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
 }
 
 /// Settings with everything decided.
@@ -69,6 +73,7 @@ pub struct Config {
     pub pass_env: Vec<String>,
     pub pass_folder: Vec<PathBuf>,
     pub sandbox_network: Option<std::net::Ipv4Addr>,
+    pub log: String,
     pub root: Option<RootKeys>,
 }
 
@@ -122,6 +127,7 @@ impl Config {
             pass_env: either(flags.pass_env, file.pass_env),
             pass_folder: folders,
             sandbox_network: flags.sandbox_network.or(file.sandbox_network),
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             root: root_keys()?,
         })
     }

@@ -44,7 +44,8 @@ pub fn debian() -> TaskResult {
 /// What benchmarks compare with. What cannot be installed is told, and then by the benchmark too.
 pub fn references() {
     let wanted = [("zip", "zip"), ("bwrap", "bubblewrap"), ("dockerd", "docker.io")];
-    let missing: Vec<&str> = wanted.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
     if let Err(error) = install(&missing) {
         println!("not installed: {}: {error}", missing.join(" "));
     }
@@ -58,10 +59,17 @@ fn install(packages: &[&str]) -> TaskResult {
     let prefix: &[&str] = match is_root() {
         true => &[],
         false if succeeds("sudo", &["-n", "true"]) => &["sudo", "-n"],
-        false => return Err(format!("these Debian packages are missing; install them first: apt-get install {list}").into()),
+        false => {
+            return Err(format!(
+                "these Debian packages are missing; install them first: apt-get install {list}"
+            )
+            .into());
+        }
     };
     println!("installing Debian packages: {list}");
-    for arguments in [vec!["update", "-qq"], [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()] {
+    for arguments in
+        [vec!["update", "-qq"], [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()]
+    {
         let words: Vec<&str> = prefix.iter().copied().chain(["apt-get"]).chain(arguments).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
@@ -82,7 +90,9 @@ pub fn python() -> Result<PathBuf, Box<dyn std::error::Error>> {
     println!("installing Python packages: {}", PYTHON_PACKAGES.join(" "));
     finish(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let pip = bin.join("pip");
-    finish(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES))?;
+    finish(
+        Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES),
+    )?;
     std::fs::write(stamp, wanted)?;
     Ok(bin)
 }

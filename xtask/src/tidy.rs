@@ -41,16 +41,22 @@ fn is_ours(file: &str) -> bool {
 fn check(file: &str, text: &str, problems: &mut Vec<String>) {
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() > MAX_FILE_LINES {
-        problems.push(format!("{file}: {} lines; split it by what it does (at most {MAX_FILE_LINES})", lines.len()));
+        problems.push(format!(
+            "{file}: {} lines; split it by what it does (at most {MAX_FILE_LINES})",
+            lines.len()
+        ));
     }
     if !file.ends_with(".rs") {
         return;
     }
     for (number, length) in long_functions(&lines) {
-        problems.push(format!("{file}:{number}: a function of {length} lines (at most {MAX_FUNCTION_LINES})"));
+        problems
+            .push(format!("{file}:{number}: a function of {length} lines (at most {MAX_FUNCTION_LINES})"));
     }
     let product = !file.contains("/tests/") && !file.contains("/examples/") && file != "xtask/src/tidy.rs";
-    let is_clock = file.ends_with("platform/api/base/src/time.rs") || file.starts_with("xtask/") || file.starts_with("hosts/");
+    let is_clock = file.ends_with("platform/api/base/src/time.rs")
+        || file.starts_with("xtask/")
+        || file.starts_with("hosts/");
     for (number, line) in lines.iter().enumerate().filter(|_| product) {
         if line.trim_start().starts_with("#[cfg(test)]") {
             break;
@@ -71,7 +77,12 @@ fn long_functions(lines: &[&str]) -> Vec<(usize, usize)> {
         let indentation = line.len() - body.len();
         let head = body.split("fn ").next().unwrap_or_default();
         let is_function = body.contains("fn ")
-            && head.split_whitespace().all(|word| matches!(word, "async" | "const" | "unsafe" | "extern") || word.starts_with("pub") || word.starts_with('"') || word.ends_with(')'));
+            && head.split_whitespace().all(|word| {
+                matches!(word, "async" | "const" | "unsafe" | "extern")
+                    || word.starts_with("pub")
+                    || word.starts_with('"')
+                    || word.ends_with(')')
+            });
         if !is_function || body.ends_with(';') || body.ends_with('}') {
             continue;
         }

@@ -20,22 +20,16 @@ pub struct Up {
     /// Configuration file (TOML)
     #[arg(long, env = "TOWPATH_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What is logged to standard error: error, warn, info, debug, or a filter such as towpath_s3=debug
-    #[arg(long, env = "TOWPATH_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
 }
 
 impl Up {
     pub fn run(self) -> Result<ExitCode, CliError> {
-        let filter =
-            EnvFilter::try_new(&self.log).map_err(|error| format!("--log {:?}: {error}", self.log))?;
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_ansi(terminal)
-            .with_writer(std::io::stderr)
-            .init();
         let config = Config::load(self.settings, self.config.as_deref())?;
+        let filter =
+            EnvFilter::try_new(&config.log).map_err(|error| format!("log {:?}: {error}", config.log))?;
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
+        log.with_writer(std::io::stderr).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let running = server::start(config).await?;

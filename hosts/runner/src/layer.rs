@@ -14,6 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::{c_path, check};
 
@@ -110,7 +111,11 @@ pub fn make(state_dir: &Path) -> io::Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let draft = path.with_extension(format!("{}.{}.draft", std::process::id(), crate::sys::now_ms()));
+    // Several sandboxes may find it missing at the same moment: each makes a draft, the first one counts.
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft =
+        path.with_extension(format!("{}.{}.{number}.draft", std::process::id(), crate::sys::now_ms()));
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&draft)?;
     fill(&draft, state_dir)?;
     match fs::rename(&draft, &path) {

@@ -310,7 +310,8 @@ fn sweep(state_dir: &Path) -> Result<Swept, RunnerError> {
 /// Removes what a killed supervisor left, without waiting for the next start's sweep.
 fn bury(state_dir: &Path, id: &str) {
     tracing::warn!(sandbox = id, "its supervisor was killed; removing what it left");
-    if let Err(e) = sweep_one(state_dir, id).and_then(|_| trash::empty(state_dir).map_err(RunnerError::from)) {
+    if let Err(e) = sweep_one(state_dir, id).and_then(|_| trash::empty(state_dir).map_err(RunnerError::from))
+    {
         tracing::error!(sandbox = id, error = %e, "what a killed supervisor left is removed at the next start");
     }
 }

@@ -211,11 +211,11 @@ async fn a_killed_supervisor_leaves_nothing(world: World) {
     assert!(matches!(process.wait().await, Err(RunnerError::Ended { .. })));
     eventually("its processes are gone", || processes_with(&mark).is_empty()).await;
     assert_eq!(mounts_below(&state), Vec::<String>::new());
-    assert!(state.join("run/killed").exists());
+    // The runner removes what is left at once; a sweep finds at most what it has not come to yet.
     let swept = runner.sweep().await.unwrap();
-    assert_eq!(swept.sandboxes, ["killed"]);
-    assert_eq!(existing(&groups), 0);
-    assert!(!state.join("run/killed").exists());
+    assert!(swept.sandboxes.iter().all(|id| id == "killed"), "{:?}", swept.sandboxes);
+    eventually("nothing of it is left", || existing(&groups) == 0 && !state.join("run/killed").exists())
+        .await;
     runner.start(Spec::new("killed")).await.unwrap().destroy().await.unwrap();
 }
 
