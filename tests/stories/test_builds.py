@@ -414,3 +414,31 @@ def test_who_may_not_start_builds_is_told(account):
     assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
     assert "codebuild:StartBuild" in str(caught.value)
     assert account.codebuild.list_builds_for_project(projectName=project)["ids"] == []
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="the server's PATH has no aws CLI to give to builds")
+def test_the_aws_cli_and_git_inside_a_build_speak_to_the_server(account, builds):
+    other, _, _ = repository_with(account, {"word": "of the other repository\n"}, suffix="other")
+    bucket = account.bucket("made")
+    role = account.role("codebuild", ["logs:*", "s3:*", "codecommit:*"])
+    text = spec("aws sts get-caller-identity --query Arn --output text", f"echo made > f && aws s3 cp f s3://{bucket}/f",
+                f"URL=$(aws codecommit get-repository --repository-name {other} --query repositoryMetadata.cloneUrlHttp --output text)",
+                "git clone -q \"$URL\" other && cat other/word", env={"git-credential-helper": "yes"})
+    log = builds.log(builds.run(account.project(text, role=role))["id"])
+    assert f":assumed-role/{role.split('/')[-1]}/" in log and "of the other repository" in log
+    assert stored(account, bucket, "f") == b"made\n"
+
+
+def test_a_phase_that_fails_may_be_retried_or_passed_over(account, builds):
+    steps = {"pre_build": {"on-failure": "CONTINUE", "commands": ["false", "echo not this"]},
+             "build": {"on-failure": "RETRY-2", "commands": ["echo try >> tries", "[ $(wc -l < tries) -ge 3 ]", "echo at last"]}}
+    started = builds.start(account.project(spec(phases=steps)))
+    build = wait_for(lambda: (now := builds.get(started))["buildComplete"] and now, "its end")
+    assert (phases_of(build)["PRE_BUILD"], phases_of(build)["BUILD"]) == ("FAILED", "SUCCEEDED")
+    lines = builds.lines(build["id"])
+    assert "at last" in lines and "not this" not in lines
+
+
+def test_a_secret_of_the_builds_role_is_masked_in_its_log(account, builds):
+    build = builds.run(account.project(spec("echo key=$AWS_SECRET_ACCESS_KEY token=$AWS_SESSION_TOKEN", "env | grep -c ^AWS_SECRET")))
+    assert "key=*** token=***" in builds.lines(build["id"])

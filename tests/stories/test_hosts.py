@@ -1,8 +1,10 @@
 """Agents and hosts: an agent on any Linux host, published services, scripts that misbehave, fleets of several."""
 
+import io
 import json
 import pathlib
 import subprocess
+import tarfile
 import urllib.request
 
 import pytest
@@ -154,3 +156,42 @@ def test_a_user_of_a_host_and_its_limits(fleet):
     assert not pathlib.Path("/etc/motd.towpath").exists()
     missing = fleet.run(host, "no-such-command", check=False)
     assert missing.returncode in (1, 127) and "no-such-command" in missing.stderr
+
+
+@pytest.mark.parametrize("mode, kind", [("w", "tar"), ("w:gz", "tgz")])
+def test_bundles_may_be_tars(fleet, mode, kind):
+    host = fleet.host("web")
+    fleet.group()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, text in {"appspec.yml": "version: 0.0\nos: linux\n" + FILES % "/opt/app", "word.txt": kind}.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    revision = fleet.revision(buffer.getvalue(), f"app.{kind}")
+    revision["s3Location"]["bundleType"] = kind
+    fleet.wait(fleet.deploy(revision))
+    assert fleet.read(host, "/opt/app/word.txt") == kind
+
+
+def test_an_agent_that_dies_comes_back_and_takes_the_next_deployment(fleet):
+    host = fleet.host("web")
+    fleet.group()
+    agents = lambda: fleet.run(host, "pgrep", "-x", "towpath", check=False).stdout.split()
+    before = wait_for(agents, "the agent runs")
+    fleet.run(host, "kill", "-9", *before)
+    wait_for(lambda: (now := agents()) and now != before, "another agent", timeout=30)
+    fleet.wait(fleet.deploy(fleet.revision(bundle())))
+    assert fleet.read(host, "/opt/app/word.txt") == "w"
+
+
+def test_filters_select_by_key_or_by_value_alone(fleet):
+    web, db = fleet.host("web", **{fleet.account.name: "web"}), fleet.host("db", **{fleet.account.name: "db"})
+    for group, chosen, expected in (("by-key", {"Key": fleet.account.name, "Type": "KEY_ONLY"}, {web, db}),
+                                    ("by-value", {"Value": fleet.account.name, "Type": "VALUE_ONLY"}, {web, db})):
+        fleet.client.create_deployment_group(
+            applicationName=fleet.application, deploymentGroupName=group, serviceRoleArn=fleet.role,
+            deploymentConfigName="CodeDeployDefault.AllAtOnce", onPremisesInstanceTagFilters=[chosen])
+        deployment = fleet.deploy(fleet.revision(bundle()), group)
+        fleet.wait(deployment)
+        assert set(fleet.targets(deployment)) == expected
