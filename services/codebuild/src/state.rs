@@ -208,7 +208,8 @@ impl Progress {
             (State::Finished { .. }, _) => return Err(Rejected::Finished),
             (State::Queued, Input::Claimed) => next.begin(1, now, &mut effects),
             (State::Running { attempt }, Input::Claimed) if *attempt >= MAX_ATTEMPTS => {
-                let message = format!("This build was begun {attempt} times and never ended; see the server's log.");
+                let message =
+                    format!("This build was begun {attempt} times and never ended; see the server's log.");
                 next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
             }
             (State::Running { attempt }, Input::Claimed) => next.begin(attempt + 1, now, &mut effects),

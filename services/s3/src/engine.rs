@@ -199,7 +199,8 @@ impl S3 {
                 Some(seen) => txn.expect(seen),
                 None => txn.expect_absent::<Current>(&key(&[bucket, object_key])),
             };
-            let version = self.next_version(&owner, object_key, Entry::Object(Box::new(content.clone()))).await?;
+            let version =
+                self.next_version(&owner, object_key, Entry::Object(Box::new(content.clone()))).await?;
             self.write_version(&mut txn, &owner, &version).await?;
             txn.put(&Current(version.clone()));
             txn.emit(created(call, &version, &content, reason));

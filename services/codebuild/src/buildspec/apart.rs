@@ -42,7 +42,9 @@ fn proxy(node: &Node) -> Result<()> {
     for name in ["logs", "upload-artifacts"] {
         if proxy.boolean(name)? == Some(true) {
             let path = proxy.path(name);
-            let message = format!("Towpath does not support '{path}: yes': no proxy lies between a build and its server");
+            let message = format!(
+                "Towpath does not support '{path}: yes': no proxy lies between a build and its server"
+            );
             return Err(Error::invalid(node, message));
         }
     }

@@ -113,7 +113,9 @@ impl Attempt {
             // The build was stopped, or the server stops and the job runs again after its start.
             Ok(()) | Err(Stopped::Lost) => return Err(Retry::after(0, "the build was interrupted")),
             // The build itself may have filled the disk: to run it again would fill it again.
-            Err(Stopped::Store(error @ StoreError::Storage(_))) => Input::Fault { message: error.to_string() },
+            Err(Stopped::Store(error @ StoreError::Storage(_))) => {
+                Input::Fault { message: error.to_string() }
+            }
             Err(Stopped::Store(error)) => return Err(error.into()),
             Err(Stopped::TimedOut) => Input::TimedOut,
             Err(Stopped::Fault(message)) => Input::Fault { message },

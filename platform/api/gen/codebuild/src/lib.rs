@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, CodeBuild};
+pub use service::{CodeBuild, Server};
 pub use types::*;

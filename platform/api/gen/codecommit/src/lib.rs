@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, CodeCommit};
+pub use service::{CodeCommit, Server};
 pub use types::*;

@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, CodeDeploy};
+pub use service::{CodeDeploy, Server};
 pub use types::*;

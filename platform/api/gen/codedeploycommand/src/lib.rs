@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, CodeDeployCommand};
+pub use service::{CodeDeployCommand, Server};
 pub use types::*;

@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, CodePipeline};
+pub use service::{CodePipeline, Server};
 pub use types::*;

@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, Iam};
+pub use service::{Iam, Server};
 pub use types::*;

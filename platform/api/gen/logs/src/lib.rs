@@ -8,5 +8,5 @@ mod service;
 pub mod types;
 
 pub use model::MODEL;
-pub use service::{Server, Logs};
+pub use service::{Logs, Server};
 pub use types::*;
