@@ -92,7 +92,7 @@ class Pipe:
             now = self.get(execution)["status"]
             if now == status:
                 return now
-            assert now not in DONE or now == "Stopping", f"{self.name} is {now}, not {status}:\n{self.told(execution)}"
+            assert now not in DONE or now == "Stopping", f"{self.name} is {now}, not {status}"
             return None
         with self.explained(execution):
             return wait_for(look, f"{self.name} {execution} is {status}", timeout=timeout)

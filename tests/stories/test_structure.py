@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from accounts import action
 from steps import refused, simple
-from watch import approval_action, publish_action, source_action
+from watch import approval_action, build_action, publish_action, source_action
 
 
 def test_lists_and_states_tell_what_happened(account, pipe):
@@ -124,3 +124,46 @@ def test_a_source_that_is_not_there_is_named(account, pipe):
     empty.wait(empty.newest(), "Failed")
     message = empty.latest("Source", "Source")["errorDetails"]["message"]
     assert "main" in message, message
+
+
+def test_what_a_pipeline_needs_and_no_longer_finds_is_named(account, pipe):
+    project = account.project(source={"type": "CODEPIPELINE"}, artifacts={"type": "CODEPIPELINE"})
+    role = account.role("codepipeline")
+    made, repository = simple(account, pipe, ("Build", [build_action(project, outputs=())]), role=role,
+                              files={"buildspec.yml": "version: 0.2\nphases: {build: {commands: ['true']}}\n"})
+    made.wait(made.newest())
+
+    def fails_with(stage, name):
+        made.wait(made.start(), "Failed")
+        return made.latest(stage, name)["errorDetails"]["message"]
+    account.codebuild.delete_project(name=project)
+    assert f"project/{project}" in fails_with("Build", "Build")
+    account.codecommit.delete_repository(repositoryName=repository)
+    assert f"{repository} does not exist" in fails_with("Source", "Source")
+    name = role.split("/")[-1]
+    account.iam.delete_role_policy(RoleName=name, PolicyName="p")
+    account.iam.delete_role(RoleName=name)
+    assert role in fails_with("Source", "Source")
+    refused(lambda: pipe([SOURCE, ASK], role=role, suffix="other"), "InvalidStructureException")
+
+
+def test_a_deleted_pipeline_is_gone_and_its_name_free(account, pipe):
+    made, repository = simple(account, pipe)
+    made.waiting()
+    made.client.delete_pipeline(name=made.name)
+    made.client.delete_pipeline(name=made.name)  # as at AWS, once more is no error
+    refused(made.stages, "PipelineNotFoundException")
+    again = account.pipeline([("Source", [source_action(repository)]), ("Approve", [approval_action()])],
+                             bucket=account.bucket("again"))
+    assert again == made.name
+    made.waiting()
+    assert len(made.executions()) == 1, "nothing of the one before"
+
+
+def test_the_queue_of_a_pipeline_has_awss_limit(account, pipe):
+    made, _ = simple(account, pipe, mode="QUEUED")
+    made.waiting()
+    for _ in range(49):
+        made.start()
+    refused(made.start, "ConcurrentPipelineExecutionsLimitExceededException")
+    assert len(made.executions()) == 50
