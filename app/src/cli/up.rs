@@ -25,8 +25,9 @@ pub struct Up {
 impl Up {
     pub fn run(self) -> Result<ExitCode, CliError> {
         let config = Config::load(self.settings, self.config.as_deref())?;
-        let filter =
-            EnvFilter::try_new(&config.log).map_err(|error| format!("log {:?}: {error}", config.log))?;
+        // The S3 library logs every client's mistake as an error; our own log of S3 says what matters.
+        let filter = EnvFilter::try_new(format!("s3s=off,{}", config.log))
+            .map_err(|error| format!("log {:?}: {error}", config.log))?;
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
         log.with_writer(std::io::stderr).init();

@@ -139,7 +139,8 @@ pub fn to_s3(error: ApiError) -> S3Error {
     if let Ok(status) = ::http::StatusCode::from_u16(error.status) {
         sent.set_status_code(status);
     }
-    if error.cause.is_some() {
+    if let Some(cause) = &error.cause {
+        tracing::error!(%cause, code = %error.code, "an S3 operation failed");
         sent.set_source(Box::new(error));
     }
     sent
