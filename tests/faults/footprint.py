@@ -67,7 +67,11 @@ class Footprint:
         """Index, on this side, of the interface that leads into a sandbox."""
         if os.geteuid() != 0:
             return  # a rootless sandbox has no interface on this side
-        if os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino:
+        try:
+            own = os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat("/proc/self/ns/net").st_ino
+        except OSError:
+            return  # it has ended meanwhile
+        if own:
             return
         done = subprocess.run(["nsenter", "-t", str(pid), "-n", "ip", "-o", "link", "show", "eth0"],
                               capture_output=True, text=True)
