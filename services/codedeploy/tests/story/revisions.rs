@@ -124,6 +124,8 @@ async fn revisions_are_registered_by_use_and_show_where_they_run() {
         revision: Some(s3("v2.zip")),
     };
     world.service.register_application_revision(&admin(), register).await.unwrap();
+    // Revisions are listed by time: two of the same millisecond have no order.
+    world.clock.advance(1_000);
     world.ended(&world.deploy("v1.zip").await).await;
     let get = |key: &str| GetApplicationRevisionInput {
         application_name: Some("shop".into()),
