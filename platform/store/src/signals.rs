@@ -1,4 +1,7 @@
-//! In-process wake-ups: who waits for jobs or events sleeps until a commit wrote some.
+//! Wake-ups: who waits for jobs, events or documents sleeps until a commit wrote some.
+//!
+//! A commit of this process fires them itself. Where other processes share the database, the backend
+//! fires what those announce, and everything once whenever it may have missed an announcement.
 
 use crate::txn::Op;
 use std::collections::{BTreeSet, HashMap};
@@ -9,33 +12,47 @@ use tokio::sync::watch;
 pub(crate) struct Signals {
     committed: watch::Sender<u64>,
     emitted: watch::Sender<u64>,
-    queues: Mutex<HashMap<String, watch::Sender<u64>>>,
+    queues: Named,
+    kinds: Named,
 }
 
+/// Counters that exist once somebody asked for them.
+type Named = Mutex<HashMap<String, watch::Sender<u64>>>;
+
 /// What a transaction will wake once it is committed.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Wakes {
-    emits: bool,
-    queues: BTreeSet<String>,
+    pub emits: bool,
+    pub queues: BTreeSet<String>,
+    pub kinds: BTreeSet<String>,
 }
 
 impl Wakes {
     pub fn of(ops: &[Op]) -> Wakes {
-        let mut wakes = Wakes { emits: false, queues: BTreeSet::new() };
-        for op in ops {
-            match op {
-                Op::Emit { .. } => wakes.emits = true,
-                Op::Enqueue { queue, .. } | Op::Cancel { queue, .. } => wakes.wake(queue),
-                Op::Complete(hold) | Op::Release { hold, .. } => wakes.wake(&hold.queue),
-                _ => {}
-            }
-        }
+        let mut wakes = Wakes::default();
+        wakes.add(ops);
         wakes
     }
 
-    fn wake(&mut self, queue: &str) {
-        if !self.queues.contains(queue) {
-            self.queues.insert(queue.to_owned());
+    pub fn add(&mut self, ops: &[Op]) {
+        for op in ops {
+            match op {
+                Op::Emit { .. } => self.emits = true,
+                Op::Enqueue { queue, .. } | Op::Cancel { queue, .. } => insert(&mut self.queues, queue),
+                Op::Complete(hold) | Op::Release { hold, .. } => insert(&mut self.queues, &hold.queue),
+                Op::Create { kind, .. }
+                | Op::Replace { kind, .. }
+                | Op::Put { kind, .. }
+                | Op::Delete { kind, .. } => insert(&mut self.kinds, kind),
+                Op::Expect { .. } | Op::ExpectAbsent { .. } | Op::Guard(_) => {}
+            }
         }
+    }
+}
+
+fn insert(names: &mut BTreeSet<String>, name: &str) {
+    if !names.contains(name) {
+        names.insert(name.to_owned());
     }
 }
 
@@ -44,7 +61,8 @@ impl Signals {
         Signals {
             committed: watch::Sender::new(0),
             emitted: watch::Sender::new(0),
-            queues: Mutex::new(HashMap::new()),
+            queues: Named::default(),
+            kinds: Named::default(),
         }
     }
 
@@ -57,15 +75,17 @@ impl Signals {
     }
 
     pub fn queue(&self, queue: &str) -> watch::Receiver<u64> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry(queue.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        subscribe(&self.queues, queue)
+    }
+
+    pub fn kind(&self, kind: &str) -> watch::Receiver<u64> {
+        subscribe(&self.kinds, kind)
     }
 
     pub fn fire(&self, wakes: &Wakes) {
-        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        for sender in wakes.queues.iter().filter_map(|queue| queues.get(queue)) {
-            bump(sender);
-        }
+        // Documents first: whoever a job or an event wakes should find its caches already told.
+        fire_named(&self.kinds, &wakes.kinds);
+        fire_named(&self.queues, &wakes.queues);
         if wakes.emits {
             bump(&self.emitted);
         }
@@ -75,10 +95,25 @@ impl Signals {
     }
 
     pub fn fire_all(&self) {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(bump);
+        for named in [&self.kinds, &self.queues] {
+            named.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(bump);
+        }
         bump(&self.emitted);
         bump(&self.committed);
     }
+}
+
+fn subscribe(named: &Named, name: &str) -> watch::Receiver<u64> {
+    let mut senders = named.lock().unwrap_or_else(PoisonError::into_inner);
+    senders.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+}
+
+fn fire_named(named: &Named, names: &BTreeSet<String>) {
+    if names.is_empty() {
+        return;
+    }
+    let senders = named.lock().unwrap_or_else(PoisonError::into_inner);
+    names.iter().filter_map(|name| senders.get(name)).for_each(bump);
 }
 
 fn bump(sender: &watch::Sender<u64>) {

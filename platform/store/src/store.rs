@@ -218,7 +218,15 @@ impl Store {
         self.inner.signals.queue(queue)
     }
 
-    /// Wakes everyone who waits for jobs or events: for whoever moved the clock.
+    /// Changes after every commit that wrote a document of `kind` ([`crate::Document::KIND`]), by whichever
+    /// process. A commit of this process is told before [`Store::commit`] returns; one of another process
+    /// soon after it: a cache that is emptied by this is at most seconds behind, also while the line that
+    /// brings the news is broken.
+    pub fn kind_changed(&self, kind: &str) -> watch::Receiver<u64> {
+        self.inner.signals.kind(kind)
+    }
+
+    /// Wakes everyone who waits for jobs, events or documents: for whoever moved the clock.
     pub fn wake_all(&self) {
         self.inner.signals.fire_all();
     }

@@ -337,6 +337,28 @@ async fn a_commit_wakes_who_waits_for_what_it_wrote(store: Store, _: Hand) {
     emitted.borrow_and_update();
 }
 
+async fn a_commit_tells_who_watches_the_kinds_it_wrote(store: Store, _: Hand) {
+    let (mut notes, mut others) = (store.kind_changed(Note::KIND), store.kind_changed(Other::KIND));
+    let mut told = |expected: (bool, bool)| {
+        let found = (notes.has_changed().unwrap(), others.has_changed().unwrap());
+        notes.borrow_and_update();
+        others.borrow_and_update();
+        assert_eq!(found, expected);
+    };
+    commit(&store, |txn| _ = txn.create(&note("a", "1"))).await.unwrap();
+    told((true, false));
+    let seen = store.get::<Note>("a").await.unwrap().unwrap();
+    commit(&store, |txn| _ = txn.expect(&seen).put(&Other { id: "a".into() })).await.unwrap();
+    told((false, true));
+    commit(&store, |txn| _ = txn.replace(&seen, &note("a", "2"))).await.unwrap();
+    told((true, false));
+    commit(&store, |txn| _ = txn.replace(&seen, &note("a", "3"))).await.unwrap_err();
+    told((false, false));
+    let seen = store.get::<Note>("a").await.unwrap().unwrap();
+    commit(&store, |txn| _ = txn.delete(&seen)).await.unwrap();
+    told((true, false));
+}
+
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod sqlite {
@@ -371,4 +393,5 @@ conformance!(
     a_released_job_comes_back_at_its_time_or_when_it_is_woken,
     a_cancelled_job_is_gone_even_from_its_holder,
     a_commit_wakes_who_waits_for_what_it_wrote,
+    a_commit_tells_who_watches_the_kinds_it_wrote,
 );
