@@ -21,6 +21,7 @@
 mod api;
 mod buildspec;
 pub mod events;
+mod place;
 mod reports;
 pub mod sandbox;
 mod state;
@@ -75,12 +76,24 @@ pub struct CodeBuildService {
     sources: Arc<dyn Sources>,
     logs: Arc<dyn Logs>,
     sandboxes: Arc<dyn Sandboxes>,
+    /// The name of this server's disk among all servers of the store.
+    place: String,
 }
 
 impl CodeBuildService {
     pub fn new(config: Config, store: Store, handles: Handles) -> Arc<Self> {
         let Handles { identity, objects, sources, logs, runner } = handles;
-        Arc::new(CodeBuildService { config, store, identity, objects, sources, logs, sandboxes: runner })
+        let place = place::name(&config.data_dir);
+        Arc::new(CodeBuildService {
+            config,
+            store,
+            identity,
+            objects,
+            sources,
+            logs,
+            sandboxes: runner,
+            place,
+        })
     }
 
     /// Runs builds and timers until `shutdown`. Begins by removing what an earlier server left on the disk.

@@ -126,7 +126,7 @@ pub struct Progress {
     pub phases: Vec<PhaseRecord>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input {
     /// A worker holds the build's job.
     Claimed,

@@ -11,6 +11,10 @@ use towpath_store::{Document, key};
 
 /// Jobs whose key is a build's: a worker runs the build.
 pub const BUILDS_QUEUE: &str = "codebuild/builds";
+/// Jobs whose key is a build's: what is staged on the disk of the server `place` is stored.
+pub fn publishing_queue(place: &str) -> String {
+    format!("codebuild/publishing/{place}")
+}
 /// Timers: queued timeouts, and tokens that expire.
 pub const TIMERS_QUEUE: &str = "codebuild/timers";
 
@@ -69,6 +73,24 @@ pub struct BuildDoc {
     pub artifacts: Option<StoredArtifact>,
     pub secondary_artifacts: Vec<StoredArtifact>,
     pub report_arns: Vec<String>,
+    /// The worker that runs it, or ran it last. `None`: a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// The server that has what is staged; see [`publishing_queue`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_at: Option<String>,
+}
+
+/// A worker's hold on a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holder {
+    pub worker: String,
+    pub token_id: String,
+    /// Of the lease that it works under.
+    pub fence: u64,
+    /// Steps that it took. One that is sent again, because its answer was lost, is not taken twice.
+    pub steps: u64,
+    pub since: Timestamp,
 }
 
 /// Where an artifact is.
@@ -196,6 +218,8 @@ impl Document for TokenDoc {
 pub enum Timer {
     /// The build must have left the queue by now.
     QueuedTimeout { build_key: String },
+    /// What is staged must be stored by now.
+    PublishingTimeout { build_key: String, due: Timestamp },
     /// The token may be used again for something else.
     TokenExpires { token_key: String },
 }

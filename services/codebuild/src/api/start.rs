@@ -257,6 +257,8 @@ fn new_build(
         artifacts: None,
         secondary_artifacts: Vec::new(),
         report_arns: Vec::new(),
+        holder: None,
+        staged_at: None,
     };
     let mut txn = Txn::new();
     txn.create(&doc).create(&doc.by_time()).create(&doc.by_project());

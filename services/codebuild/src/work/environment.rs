@@ -7,7 +7,6 @@ use crate::buildspec::Buildspec;
 use crate::store::BuildDoc;
 use crate::view;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use towpath_api::SessionCredentials;
 
 /// The aws CLI's own helper. It needs telling that the host is not Amazon's, and knows that option only for
@@ -17,7 +16,7 @@ const CREDENTIAL_HELPER: &str =
 
 /// How commands reach this server.
 pub struct Access<'a> {
-    pub endpoint: SocketAddr,
+    pub url: &'a str,
     pub credentials: &'a SessionCredentials,
 }
 
@@ -35,11 +34,10 @@ pub fn variables(
     };
     set("AWS_REGION", &doc.region);
     set("AWS_DEFAULT_REGION", &doc.region);
-    if let Some(Access { endpoint, credentials }) = access {
-        let url = format!("http://{endpoint}");
-        set("AWS_ENDPOINT_URL", &url);
-        set("AWS_ENDPOINT_URL_S3", &url);
-        set("CODE_COMMIT_ENDPOINT", &url);
+    if let Some(Access { url, credentials }) = access {
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "CODE_COMMIT_ENDPOINT"] {
+            set(name, url);
+        }
         set("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
         set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
         set("AWS_SESSION_TOKEN", &credentials.session_token);

@@ -4,19 +4,19 @@
 //! the first of it. A slow log slows the build's output down; it never fills the memory. A log that fails
 //! for good loses lines, and says how many.
 
-use crate::store::BuildDoc;
-use crate::{CodeBuildService, view};
+use super::assignment::LogSink;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use towpath_api::{ApiError, Call, Timestamp};
-use towpath_api_logs::{CreateLogGroupInput, CreateLogStreamInput, InputLogEvent, PutLogEventsInput};
+use towpath_api::Timestamp;
+use towpath_api_logs::InputLogEvent;
 
+/// The compressed log in an attempt's folder.
+pub const ARCHIVE: &str = "log.gz";
 const GATHER_MS: u64 = 150;
 /// CloudWatch Logs' own bounds on a batch, with room: each event counts 26 bytes more.
 const MAX_BATCH_BYTES: usize = 800 << 10;
@@ -34,55 +34,24 @@ enum Item {
 #[derive(Clone)]
 pub struct Log {
     sender: mpsc::Sender<Item>,
-    service: Arc<CodeBuildService>,
+    sink: Arc<dyn LogSink>,
     secrets: Arc<[String]>,
 }
 
-struct Stream {
-    group: String,
-    name: String,
-}
-
 impl Log {
-    /// Makes group and stream where they do not exist, as the service role: without the permission the build
-    /// cannot begin, as with AWS.
-    pub async fn open(
-        service: &Arc<CodeBuildService>,
-        call: &Call,
-        doc: &BuildDoc,
-        secrets: Vec<String>,
-        archive: Option<&Path>,
-    ) -> Result<Log, ApiError> {
-        let stream = view::log_stream(doc).map(|(group, name)| Stream { group, name });
-        if let Some(stream) = &stream {
-            let group =
-                CreateLogGroupInput { log_group_name: Some(stream.group.clone()), ..Default::default() };
-            exists_already(service.logs.create_log_group(call, group).await.map(drop)).or_else(|error| {
-                // Permission to write into a group that is there is enough.
-                if error.code.contains("AccessDenied") { Ok(()) } else { Err(error) }
-            })?;
-            let create = CreateLogStreamInput {
-                log_group_name: Some(stream.group.clone()),
-                log_stream_name: Some(stream.name.clone()),
-            };
-            exists_already(service.logs.create_log_stream(call, create).await.map(drop))?;
-        }
-        let archive = match archive.filter(|_| view::log_object(doc).is_some()) {
-            Some(path) => {
-                Some(GzEncoder::new(File::create(path).map_err(ApiError::internal)?, Compression::default()))
-            }
-            None => None,
-        };
+    /// Lines go to `sink`, and compressed behind what `archive` holds. In none of them is a secret readable.
+    pub fn open(sink: Arc<dyn LogSink>, secrets: Vec<String>, archive: Option<File>) -> Log {
+        let archive = archive.map(|file| GzEncoder::new(file, Compression::default()));
         let (sender, receiver) = mpsc::channel(CHANNEL_LINES);
-        let writer = Writer { service: service.clone(), call: call.clone(), stream, archive, lost: 0 };
+        let writer = Writer { sink: sink.clone(), archive, lost: 0 };
         tokio::spawn(writer.run(receiver));
         let secrets: Vec<String> = secrets.into_iter().filter(|secret| secret.len() >= 8).collect();
-        Ok(Log { sender, service: service.clone(), secrets: secrets.into() })
+        Log { sender, sink, secrets: secrets.into() }
     }
 
     /// A line of CodeBuild's own.
     pub async fn say(&self, text: impl AsRef<str>) {
-        let now = self.service.store.now();
+        let now = self.sink.now();
         self.line(format!("[Container] {} {}", stamp(now), text.as_ref())).await;
     }
 
@@ -106,22 +75,13 @@ impl Log {
     }
 }
 
-fn exists_already(result: Result<(), ApiError>) -> Result<(), ApiError> {
-    match result {
-        Err(error) if error.code == "ResourceAlreadyExistsException" => Ok(()),
-        other => other,
-    }
-}
-
 /// `2026/11/20 10:11:12.123000`.
 fn stamp(time: Timestamp) -> String {
     format!("{}000", time.format("%Y/%m/%d %H:%M:%S.%3f"))
 }
 
 struct Writer {
-    service: Arc<CodeBuildService>,
-    call: Call,
-    stream: Option<Stream>,
+    sink: Arc<dyn LogSink>,
     archive: Option<GzEncoder<File>>,
     lost: usize,
 }
@@ -176,30 +136,26 @@ impl Writer {
     fn event(&self, line: String) -> InputLogEvent {
         // An event must not be empty.
         let message = if line.is_empty() { " ".to_owned() } else { line };
-        InputLogEvent { message: Some(message), timestamp: Some(self.service.store.now().as_millis()) }
+        InputLogEvent { message: Some(message), timestamp: Some(self.sink.now().as_millis()) }
     }
 
     async fn send(&mut self, mut batch: Vec<InputLogEvent>) {
-        let Some(stream) = self.stream.as_ref().filter(|_| !batch.is_empty()) else { return };
+        if batch.is_empty() {
+            return;
+        }
         if self.lost > 0 {
             let text = format!("[Container] {} lines before this one could not be logged", self.lost);
             batch.insert(0, self.event(text));
         }
         ascend(&mut batch);
         for attempt in 0..ATTEMPTS {
-            let input = PutLogEventsInput {
-                log_group_name: Some(stream.group.clone()),
-                log_stream_name: Some(stream.name.clone()),
-                log_events: Some(batch.clone()),
-                ..PutLogEventsInput::default()
-            };
-            match self.service.logs.put_log_events(&self.call, input).await {
-                Ok(_) => {
+            match self.sink.write(batch.clone()).await {
+                Ok(()) => {
                     self.lost = 0;
                     return;
                 }
                 Err(error) if error.status < 500 || attempt + 1 == ATTEMPTS => {
-                    tracing::warn!(%error, stream = stream.name, "cannot write a build's log");
+                    tracing::warn!(%error, "cannot write a build's log");
                     break;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(100 << attempt)).await,

@@ -1,15 +1,19 @@
-//! The background: one worker that runs builds, one that minds timers.
+//! The background: workers that run builds, store what they left, and mind timers.
 
 mod artifacts;
-mod build;
+pub(crate) mod assignment;
+pub(crate) mod build;
 mod commands;
 mod environment;
 mod files;
+pub(crate) mod jobs;
+mod local;
 mod log;
+pub(crate) mod machine;
 mod output;
 mod prepare;
 mod provision;
-mod publish;
+pub(crate) mod publish;
 mod report;
 mod runtimes;
 mod shell;
@@ -17,16 +21,19 @@ pub mod source;
 mod staging;
 
 use crate::state::{Input, State};
-use crate::store::{BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer, TokenDoc};
+use crate::store::{BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer, TokenDoc, publishing_queue};
 use crate::{AdvanceError, CodeBuildService};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use towpath_durable::{Held, Retry, Shutdown, Worker};
-use towpath_store::{Order, Txn};
+use towpath_store::{Job, Order, Txn};
 
 /// A server that dies gives its leases up with its process; this is for one that hangs.
-const LEASE_MS: i64 = 20_000;
+pub(crate) const LEASE_MS: i64 = 20_000;
+/// Builds whose staged files are stored at the same time, besides those that this server ran.
+const PUBLISHERS: usize = 4;
+const STAGED_LOST: &str = "The server that has what this build left did not come back.";
 /// From the signal to stop to the end of a build's sandbox.
 const GRACE_MS: u64 = 15_000;
 
@@ -34,15 +41,24 @@ pub async fn run(service: Arc<CodeBuildService>, shutdown: Shutdown) {
     if let Err(error) = sweep(&service).await {
         tracing::error!(%error, "cannot clean up after an earlier server");
     }
-    let builds = Worker::new(service.store.clone(), BUILDS_QUEUE)
-        .concurrency(service.config.workers)
-        .lease_ms(LEASE_MS)
-        .grace_ms(GRACE_MS);
+    let worker =
+        |queue: &str| Worker::new(service.store.clone(), queue).lease_ms(LEASE_MS).grace_ms(GRACE_MS);
+    let builds = worker(BUILDS_QUEUE).concurrency(service.config.workers);
+    let publishing = worker(&publishing_queue(&service.place)).concurrency(PUBLISHERS);
     let timers = Worker::new(service.store.clone(), TIMERS_QUEUE);
-    let builder = service.clone();
-    let builds = builds.run(move |held| build::work(builder.clone(), held), shutdown.clone());
-    let timers = timers.run(move |held| timer(service.clone(), held), shutdown);
-    tokio::join!(builds, timers);
+    let machine = jobs::machine(&service);
+    let (builder, publisher, stopping) = (service.clone(), service.clone(), shutdown.clone());
+    let builds = async {
+        // Without slots, builds are for others.
+        if service.config.workers > 0 {
+            let work = move |held| jobs::build(builder.clone(), machine.clone(), held);
+            builds.run(work, stopping).await;
+        }
+    };
+    let publishing = publishing.run(move |held| jobs::publish(publisher.clone(), held), shutdown.clone());
+    let minder = service.clone();
+    let timers = timers.run(move |held| timer(minder.clone(), held), shutdown);
+    tokio::join!(builds, publishing, timers);
 }
 
 async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {
@@ -60,6 +76,25 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
                     Ok(_) | Err(AdvanceError::Rejected(_) | AdvanceError::Gone) => {}
                     Err(AdvanceError::Store(error)) => return Err(error.into()),
                 }
+            }
+        }
+        Timer::PublishingTimeout { build_key, due } => {
+            if service.store.now() < due {
+                txn.enqueue(Job::new(TIMERS_QUEUE, build_key, due).with_payload(held.payload.clone()));
+                return Ok(txn);
+            }
+            let input = |doc: &mut BuildDoc| match doc.progress.state {
+                State::Publishing { .. } => Input::Fault { message: STAGED_LOST.to_owned() },
+                // Rejected there.
+                _ => Input::Staged,
+            };
+            let published = |doc: &BuildDoc| !matches!(doc.progress.state, State::Publishing { .. });
+            if service.store.get::<BuildDoc>(&build_key).await?.is_none_or(|doc| published(&doc)) {
+                return Ok(txn);
+            }
+            match service.advance(&build_key, input, |_, _| {}).await {
+                Ok(_) | Err(AdvanceError::Rejected(_) | AdvanceError::Gone) => {}
+                Err(AdvanceError::Store(error)) => return Err(error.into()),
             }
         }
         Timer::TokenExpires { token_key } => {

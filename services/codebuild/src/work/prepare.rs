@@ -1,6 +1,7 @@
 //! DOWNLOAD_SOURCE: the sources, the buildspec, and the shell with its variables.
 
-use super::build::{Attempt, Stopped};
+use super::assignment::Stopped;
+use super::build::Attempt;
 use super::commands::Prepared;
 use super::environment::{self, Access};
 use super::provision::{Failure, Ready};
@@ -23,8 +24,8 @@ impl Attempt {
         log.say("Waiting for DOWNLOAD_SOURCE").await;
         doc.resolved_source_version =
             doc.pipeline.as_ref().and_then(|pipeline| pipeline.source_version.clone());
-        for plan in &ready.plans {
-            match source::download(&self.service, &ready.call, plan, folder).await {
+        for (index, plan) in ready.plans.iter().enumerate() {
+            match self.assignment.fetch((index, plan), folder).await {
                 Ok(Some(commit)) if plan.identifier.is_none() => doc.resolved_source_version = Some(commit),
                 Ok(_) => {}
                 Err(error) => {
@@ -47,7 +48,7 @@ impl Attempt {
         };
         log.say("Phase is DOWNLOAD_SOURCE").await;
         log.say(format!("CODEBUILD_SRC_DIR={}", primary.inside.display())).await;
-        let read = source::buildspec_text(&self.service, &ready.call, &doc, &primary.host).await;
+        let read = source::buildspec_text(self.assignment.as_ref(), &doc, &primary.host).await;
         let (text, place) = match read {
             Ok(read) => read,
             Err(BuildspecFailure::Api(error)) => {
@@ -76,8 +77,8 @@ impl Attempt {
     ) -> Result<Prepared, Failure> {
         let log = &ready.log;
         log.say("Processing environment variables").await;
-        let access = self.endpoint().zip(ready.credentials.as_ref());
-        let access = access.map(|((endpoint, _), credentials)| Access { endpoint, credentials });
+        let access = self.machine.endpoint.as_ref().zip(ready.credentials.as_ref());
+        let access = access.map(|(endpoint, credentials)| Access { url: &endpoint.url, credentials });
         let variables = environment::variables(doc, spec, &ready.plans, access.as_ref());
         let install = spec.phase(PhaseName::Install);
         if let Some(wanted) = install.map(|phase| &phase.runtime_versions).filter(|wanted| !wanted.is_empty())

@@ -1,20 +1,24 @@
 //! PROVISIONING: the role's credentials, the log, the attempt's folders and its sandbox.
 
+use super::assignment::{Denied, Opened};
 use super::build::Attempt;
-use super::log::Log;
+use super::log::{ARCHIVE, Log};
 use super::source::{self, SourcePlan};
 use crate::sandbox::Sandbox;
 use crate::state::{Context, State, Status};
 use crate::store::BuildDoc;
-use crate::{SERVICE, validate};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use crate::{validate, view};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, SessionCredentials};
-use towpath_runner::{Bind, Limits, Network, Relay, Spec};
+use towpath_api::SessionCredentials;
+use towpath_runner::{Bind, Limits, Network, Spec};
 
-/// STS's longest session.
-const MAX_SESSION_SECONDS: i64 = 12 * 3600;
+/// What the service role must allow, as in "does not allow AWS CodeBuild to …".
+pub(crate) const ASSUME: &str = "assume it";
+pub(crate) const MAKE_CREDENTIALS: &str = "make credentials";
+pub(crate) const OPEN_LOG: &str = "create Amazon CloudWatch Logs log streams";
+
 /// Beyond the build's own timeout, which ends it first.
 const SANDBOX_MARGIN_MS: u64 = 60_000;
 
@@ -36,7 +40,6 @@ impl Failure {
 
 /// What PROVISIONING made.
 pub(super) struct Ready {
-    pub(super) call: Call,
     pub(super) log: Log,
     pub(super) sandbox: Arc<dyn Sandbox>,
     pub(super) credentials: Option<SessionCredentials>,
@@ -45,44 +48,17 @@ pub(super) struct Ready {
 }
 
 impl Attempt {
-    pub(super) async fn role(&self, doc: &BuildDoc) -> Result<Call, ApiError> {
-        let role = doc.project.service_role.as_deref().unwrap_or_default();
-        self.service.identity.service_call(SERVICE, role, &session_name(doc)).await
-    }
-
     pub(super) async fn provision(&mut self, doc: &BuildDoc, folder: &Path) -> Result<Ready, Failure> {
-        let role = doc.project.service_role.as_deref().unwrap_or_default();
-        let denied = |what: &str, error: &ApiError| Failure {
-            status: if error.status < 500 { Status::Failed } else { Status::Fault },
-            context: Context::new(
-                if error.status < 500 { "ACCESS_DENIED" } else { "INTERNAL_ERROR" },
-                format!(
-                    "Service role {role} does not allow AWS CodeBuild to {what} for build {}. Error message: {}",
-                    doc.arn(),
-                    error.message
-                ),
-            ),
-        };
-        let call = self.role(doc).await.map_err(|error| denied("assume it", &error))?;
-        let credentials = match self.service.config.endpoint {
-            None => None,
-            Some(_) => {
-                let minutes = doc.project.timeout_in_minutes.unwrap_or(60);
-                let seconds = (minutes * 60 + 900).clamp(900, MAX_SESSION_SECONDS) as u32;
-                let identity = &self.service.identity;
-                let made = identity.service_credentials(SERVICE, role, &session_name(doc), seconds).await;
-                Some(made.map_err(|error| denied("make credentials", &error))?)
-            }
-        };
+        let opened = self.assignment.open(doc).await.map_err(|denied| denial(doc, &denied))?;
+        let Opened { credentials, log } = opened;
         let scratch = |error: std::io::Error| Failure::fault(format!("the build's folder: {error}"));
         std::fs::create_dir_all(folder).map_err(scratch)?;
         let secrets = credentials.iter().flat_map(|credentials| {
             [&credentials.secret_access_key, &credentials.session_token, &credentials.access_key_id]
                 .map(String::clone)
         });
-        let archive = folder.join("log.gz");
-        let log = Log::open(&self.service, &call, doc, secrets.collect(), Some(&archive)).await;
-        let log = log.map_err(|error| denied("create Amazon CloudWatch Logs log streams", &error))?;
+        let archive = view::log_object(doc).map(|_| File::create(folder.join(ARCHIVE)));
+        let log = Log::open(log, secrets.collect(), archive.transpose().map_err(scratch)?);
         self.log = Some(log.clone());
         log.say("Running on Towpath, in a sandbox of the host").await;
         if let State::Running { attempt: attempt @ 2.. } = doc.progress.state {
@@ -92,7 +68,7 @@ impl Attempt {
             .await;
         }
         let id = format!("build-{}-{}", doc.uuid(), folder_suffix(folder));
-        let base = self.service.sandboxes.base(&id);
+        let base = self.machine.sandboxes.base(&id);
         let plans = source::plan(doc, folder, &base);
         for plan in &plans {
             std::fs::create_dir_all(&plan.host).map_err(scratch)?;
@@ -103,14 +79,14 @@ impl Attempt {
         let mut spec = self.sandbox_spec(doc, &id);
         spec.binds = plans.iter().map(|plan| Bind::writable(&plan.host, &plan.inside)).collect();
         spec.binds.push(Bind::writable(&driver, base.join("shell")));
-        let sandbox = self.service.sandboxes.start(spec).await;
+        let sandbox = self.machine.sandboxes.start(spec).await;
         let sandbox =
             sandbox.map_err(|error| Failure::fault(format!("cannot start the sandbox: {error}")))?;
         self.sandbox = Some(sandbox.clone());
         for weakness in sandbox.weaknesses() {
             log.say(format!("Note: {weakness}")).await;
         }
-        Ok(Ready { call, log, sandbox, credentials, plans, base })
+        Ok(Ready { log, sandbox, credentials, plans, base })
     }
 
     fn sandbox_spec(&self, doc: &BuildDoc, id: &str) -> Spec {
@@ -126,23 +102,24 @@ impl Attempt {
             wall_ms: Some(minutes * 60_000 + SANDBOX_MARGIN_MS),
         };
         spec.network = Network::Egress;
-        spec.relays =
-            self.endpoint().into_iter().map(|(inside, outside)| Relay { inside, outside }).collect();
+        spec.relays = self.machine.endpoint.iter().filter_map(|endpoint| endpoint.relay.clone()).collect();
         spec
-    }
-
-    /// Where the server is, inside and outside.
-    pub(super) fn endpoint(&self) -> Option<(SocketAddr, SocketAddr)> {
-        let mut outside = self.service.config.endpoint?;
-        if outside.ip().is_unspecified() {
-            outside.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
-        Some((SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), outside.port()), outside))
     }
 }
 
-fn session_name(doc: &BuildDoc) -> String {
-    format!("AWSCodeBuild-{}", doc.uuid())
+fn denial(doc: &BuildDoc, denied: &Denied) -> Failure {
+    let Denied { what, error } = denied;
+    let (status, code) = match error.status {
+        ..500 => (Status::Failed, "ACCESS_DENIED"),
+        _ => (Status::Fault, "INTERNAL_ERROR"),
+    };
+    let message = format!(
+        "Service role {} does not allow AWS CodeBuild to {what} for build {}. Error message: {}",
+        doc.project.service_role.as_deref().unwrap_or_default(),
+        doc.arn(),
+        error.message
+    );
+    Failure { status, context: Context::new(code, message) }
 }
 
 fn folder_suffix(folder: &Path) -> String {

@@ -20,6 +20,7 @@ use towpath_store::{Document, StoreError, Txn, key};
 pub struct Put {
     pub bucket: String,
     pub key: String,
+    /// Relative to the attempt's folder.
     pub file: PathBuf,
     /// An object that is there already must have this content.
     pub once: bool,
@@ -66,13 +67,13 @@ pub async fn publish(
     service: &CodeBuildService,
     call: &Call,
     doc: &BuildDoc,
-    manifest: &Manifest,
+    (manifest, folder): (&Manifest, &Path),
     log: &Log,
 ) -> Result<Published, StoreError> {
     let mut failures = manifest.failures.clone();
     let mut uploaded = true;
     for put in &manifest.puts {
-        if let Err(error) = store_object(service, call, put).await {
+        if let Err(error) = store_object(service, call, put, &folder.join(&put.file)).await {
             failures.push(format!(
                 "Error while uploading s3://{}/{}: {}: {}",
                 put.bucket, put.key, error.code, error.message
@@ -100,7 +101,12 @@ pub async fn publish(
     Ok(Published { status, context, uploaded })
 }
 
-async fn store_object(service: &CodeBuildService, call: &Call, put: &Put) -> Result<(), ApiError> {
+async fn store_object(
+    service: &CodeBuildService,
+    call: &Call,
+    put: &Put,
+    file: &Path,
+) -> Result<(), ApiError> {
     let options = PutOptions {
         content_type: put.content_type.clone(),
         only_if_absent: put.once,
@@ -109,14 +115,14 @@ async fn store_object(service: &CodeBuildService, call: &Call, put: &Put) -> Res
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match service.objects.put_file(call, &put.bucket, &put.key, &put.file, options.clone()).await {
+        match service.objects.put_file(call, &put.bucket, &put.key, file, options.clone()).await {
             Ok(_) => return Ok(()),
             Err(error) if put.once && error.code == "PreconditionFailed" => {
                 // An earlier attempt of this very build may have stored it.
                 let there = service.objects.head(call, &put.bucket, &put.key, None).await?;
                 let same = match &put.sha256 {
                     Some(sha256) => there.sha256 == *sha256,
-                    None => std::fs::metadata(&put.file).is_ok_and(|file| file.len() == there.size_bytes),
+                    None => std::fs::metadata(file).is_ok_and(|file| file.len() == there.size_bytes),
                 };
                 return if same { Ok(()) } else { Err(error) };
             }

@@ -1,5 +1,6 @@
 //! DOWNLOAD_SOURCE: from where the project says into the build's folders, as the service role.
 
+use super::assignment::Assignment;
 use crate::CodeBuildService;
 use crate::buildspec::{BuildspecError, MAX_BUILDSPEC_BYTES};
 use crate::store::BuildDoc;
@@ -271,21 +272,28 @@ async fn download_folder(
     if count == 0 { Err(SourceError::EmptyFolder(format!("{bucket}/{prefix}"))) } else { Ok(()) }
 }
 
+/// Bucket and key, where the project names an object as its buildspec.
+pub fn buildspec_address(doc: &BuildDoc) -> Option<(String, String)> {
+    let declared = declared_buildspec(doc);
+    declared.strip_prefix("arn:aws:s3:::").filter(|_| !is_inline(declared)).and_then(bucket_and_key)
+}
+
+fn declared_buildspec(doc: &BuildDoc) -> &str {
+    doc.project.source.as_ref().and_then(|source| source.buildspec.as_deref()).unwrap_or("")
+}
+
 /// The buildspec's text: inline, an object in S3, or a file in the primary source.
-pub async fn buildspec_text(
-    service: &CodeBuildService,
-    call: &Call,
+pub(super) async fn buildspec_text(
+    assignment: &dyn Assignment,
     doc: &BuildDoc,
     source: &Path,
 ) -> Result<(String, String), BuildspecFailure> {
-    let declared = doc.project.source.as_ref().and_then(|source| source.buildspec.as_deref()).unwrap_or("");
+    let declared = declared_buildspec(doc);
     if is_inline(declared) {
         return Ok((declared.to_owned(), "inline".to_owned()));
     }
-    if let Some((bucket, key)) = declared.strip_prefix("arn:aws:s3:::").and_then(bucket_and_key) {
-        let limit = MAX_BUILDSPEC_BYTES as u64;
-        let (_, bytes) = service.objects.get_bytes(call, &bucket, &key, None, limit).await?;
-        return Ok((text_of(bytes.to_vec())?, declared.to_owned()));
+    if buildspec_address(doc).is_some() {
+        return Ok((text_of(assignment.buildspec_object(doc).await?)?, declared.to_owned()));
     }
     let path = if declared.is_empty() { "buildspec.yml" } else { declared };
     let file = Root::open(source).and_then(|root| root.open_file(Path::new(path), Follow::Beneath));

@@ -8,19 +8,24 @@ use super::report::{StagedReport, collect};
 use super::source::SourcePlan;
 use crate::buildspec::Artifacts;
 use crate::store::BuildDoc;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use towpath_api::{Arn, id};
 
-/// Chooses and stages. A failure of the build's own making is in the manifest; `Err` is ours.
+/// Where the files to be stored are, in an attempt's folder.
+pub const STAGE: &str = "stage";
+
+/// Chooses, and stages beneath `folder`. A failure of the build's own making is in the manifest; `Err` is
+/// ours.
 pub async fn stage(
     doc: &BuildDoc,
     results: Results,
     plans: &[SourcePlan],
-    folder: PathBuf,
+    folder: &Path,
     log: &Log,
 ) -> std::io::Result<Manifest> {
     let Some(primary) = plans.first().cloned() else { return Err(std::io::Error::other("no source")) };
     let doc = doc.clone();
+    let (whole, folder) = (folder.to_owned(), folder.join(STAGE));
     let staged = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&folder)?;
         let mut lines = Vec::new();
@@ -39,6 +44,9 @@ pub async fn stage(
             }
         }
         manifest.failures = failures;
+        for put in &mut manifest.puts {
+            put.file = put.file.strip_prefix(&whole).map_err(std::io::Error::other)?.to_owned();
+        }
         Ok((manifest, lines))
     });
     let (manifest, lines) = staged.await.map_err(|_| std::io::Error::other("staging was interrupted"))??;

@@ -1,0 +1,125 @@
+//! The two kinds of jobs that this server works on: builds in the queue, and what is staged on its disk.
+//!
+//! **Crash**: a job whose server dies is claimed again when its lease is over. A build that was running runs
+//! again; one that is staged goes on where its files are, for only that server's disk has them.
+
+use super::assignment::{Assignment, Step, Stopped};
+use super::build::Attempt;
+use super::local::Local;
+use super::machine::{Endpoint, Machine};
+use super::{folder, remove_folder};
+use crate::CodeBuildService;
+use crate::state::{Input, State};
+use crate::store::{self, BuildDoc, TIMERS_QUEUE, Timer};
+use std::path::Path;
+use std::sync::Arc;
+use towpath_durable::{Held, Retry};
+use towpath_store::{Document, Job, StoreError, Txn};
+
+/// How long the server that has a build's staged files may be away. Then the build ends as a fault.
+const STAGED_LIFE_MS: i64 = 3600 * 1000;
+
+/// A job of the queue of builds.
+pub(super) async fn build(
+    service: Arc<CodeBuildService>,
+    machine: Arc<Machine>,
+    held: Held,
+) -> Result<Txn, Retry> {
+    let key = held.key.clone();
+    let local = Arc::new(Local::new(service.clone(), held));
+    let doc = match local.claim().await {
+        Ok(doc) => doc,
+        Err(Stopped::Lost) => return Ok(Txn::new()),
+        Err(error) => return Err(Retry::new(error.to_string())),
+    };
+    match (&doc.progress.state, &doc.staged_at) {
+        (State::Running { attempt }, _) => {
+            let folder = folder(&service, &doc, *attempt);
+            let ended = Attempt::begin(machine, local.clone(), doc, &folder).await;
+            end(&service, &local, &key, &folder, ended).await
+        }
+        (State::Publishing { .. }, Some(place)) if *place != service.place => {
+            let mut txn = Txn::new();
+            await_publishing(&service, &doc, place, &mut txn);
+            Ok(txn)
+        }
+        (State::Publishing { attempt }, _) => {
+            let folder = folder(&service, &doc, *attempt);
+            let ended = local.resume(doc, &folder).await;
+            end(&service, &local, &key, &folder, ended).await
+        }
+        (State::Queued | State::Finished { .. }, _) => Ok(Txn::new()),
+    }
+}
+
+/// A job of this server's own queue: what is staged here is stored.
+pub(super) async fn publish(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {
+    let key = held.key.clone();
+    let Some(doc) = service.store.get::<BuildDoc>(&key).await? else { return Ok(Txn::new()) };
+    let doc = doc.into_doc();
+    let State::Publishing { attempt } = doc.progress.state else { return Ok(Txn::new()) };
+    let local = Local::new(service.clone(), held);
+    let folder = folder(&service, &doc, attempt);
+    let ended = local.resume(doc, &folder).await;
+    end(&service, &local, &key, &folder, ended).await
+}
+
+/// Makes the storing of a build a job of the server that has its files, within bounds.
+pub(crate) fn await_publishing(service: &CodeBuildService, doc: &BuildDoc, place: &str, txn: &mut Txn) {
+    let now = service.store.now();
+    txn.enqueue(Job::new(store::publishing_queue(place), doc.key(), now));
+    let due = now.plus_millis(STAGED_LIFE_MS);
+    let timer = Timer::PublishingTimeout { build_key: doc.key(), due };
+    let payload = serde_json::to_value(&timer).unwrap_or_default();
+    txn.enqueue(Job::new(TIMERS_QUEUE, doc.key(), due).with_payload(payload));
+}
+
+async fn end(
+    service: &CodeBuildService,
+    local: &Local,
+    key: &str,
+    folder: &Path,
+    ended: Result<(), Stopped>,
+) -> Result<Txn, Retry> {
+    // First, for where the disk is full the last word may need the folder's room.
+    tidy(service, key, folder).await?;
+    let concluded = conclude(local, ended).await;
+    tidy(service, key, folder).await?;
+    concluded
+}
+
+/// Removes an attempt's folder, unless the build goes on with what is staged in it.
+async fn tidy(service: &CodeBuildService, key: &str, folder: &Path) -> Result<(), StoreError> {
+    let doc = service.store.get::<BuildDoc>(key).await?;
+    let staged = doc.is_some_and(|doc| matches!(doc.progress.state, State::Publishing { .. }));
+    if !staged {
+        remove_folder(folder).await;
+    }
+    Ok(())
+}
+
+/// The last word on the build where the attempt could not say it.
+async fn conclude(local: &Local, ended: Result<(), Stopped>) -> Result<Txn, Retry> {
+    let input = match ended {
+        Ok(()) | Err(Stopped::Lost) if !local.is_cancelled() => return Ok(Txn::new()),
+        // The build was stopped, or the server stops and the job runs again after its start.
+        Ok(()) | Err(Stopped::Lost) => return Err(Retry::after(0, "the build was interrupted")),
+        // The build itself may have filled the disk: to run it again would fill it again.
+        Err(Stopped::Store(error @ StoreError::Storage(_))) => Input::Fault { message: error.to_string() },
+        Err(Stopped::Store(error)) => return Err(error.into()),
+        Err(Stopped::TimedOut) => Input::TimedOut,
+        Err(Stopped::Fault(message)) => Input::Fault { message },
+    };
+    match local.step(Step::plain(input)).await {
+        Ok(_) | Err(Stopped::Lost) => Ok(Txn::new()),
+        Err(error) => Err(Retry::new(error.to_string())),
+    }
+}
+
+/// This server as a machine that builds.
+pub(super) fn machine(service: &CodeBuildService) -> Arc<Machine> {
+    Arc::new(Machine {
+        sandboxes: service.sandboxes.clone(),
+        endpoint: service.config.endpoint.map(Endpoint::relayed),
+    })
+}
