@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 /// Unmodified foreign clients, and what runs the stories.
 const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "pytest", "pytest-timeout"];
 /// A program and the Debian package that has it.
-const PROGRAMS: &[(&str, &str)] = &[("git", "git"), ("setfacl", "acl"), ("unzip", "unzip")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("git", "git"), ("openssl", "openssl"), ("setfacl", "acl"), ("unzip", "unzip")];
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
@@ -38,7 +39,16 @@ pub fn debian() -> TaskResult {
     if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
         missing.push("python3-venv");
     }
+    if !has_postgresql() {
+        missing.push("postgresql");
+    }
     install(&missing)
+}
+
+/// Debian keeps the server's programs out of PATH, in a folder per version.
+fn has_postgresql() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path()).any(|path| path.join("bin/initdb").is_file())
 }
 
 /// What benchmarks compare with. What cannot be installed is told, and then by the benchmark too.

@@ -23,12 +23,17 @@ pub enum StoreError {
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
     #[error(
-        "{} was written by a newer version (schema {found}, this one knows {known}); use that version or restore a backup",
-        path.display()
+        "{place} was written by a newer version (schema {found}, this one knows {known}); use that version or restore a backup"
     )]
-    TooNew { path: PathBuf, found: i64, known: i64 },
-    #[error("{} is not a Towpath store", .0.display())]
-    Foreign(PathBuf),
+    TooNew { place: String, found: i64, known: i64 },
+    #[error("{0} is not a Towpath store")]
+    Foreign(String),
+    /// What was given cannot be the place of a store.
+    #[error("{0}")]
+    Location(String),
+    /// The database is there, but cannot keep what a store promises.
+    #[error("{place} cannot hold a store: {reason}")]
+    Unfit { place: String, reason: String },
     #[error("the store is closed")]
     Closed,
 }

@@ -1,8 +1,9 @@
 //! Durable state: versioned documents, an outbox of events and a table of jobs, changed together by
 //! one [`Txn`]; and a content store for large immutable objects ([`blobs`]).
 //!
-//! **What it owns.** The folder given to [`Store::open`]: `towpath.db` (SQLite, WAL) and `lock`. The
-//! folder is 0700 and its files are 0600; the lock makes sure that one process has it open.
+//! **What it owns.** With [`Location::Folder`]: that folder, `towpath.db` (SQLite, WAL) and `lock`. The
+//! folder is 0700 and its files are 0600; the lock makes sure that one process has it open. With
+//! [`Location::Database`]: the schema `towpath` of a PostgreSQL database, which several servers share.
 //!
 //! **Invariants.**
 //! - A commit is all or nothing, and on the disk (fsync) when [`Store::commit`] returns. Commits that
@@ -14,18 +15,20 @@
 //! - Events get ascending sequence numbers in the order of their commits.
 //!
 //! **Crash.** At any moment: unacknowledged commits are there whole or not at all, acknowledged ones
-//! are there. Leases die with the process that held them: opening the store frees every leased job.
-//! A full disk fails the commits that meet it with [`StoreError::Storage`], and nothing else; the store
-//! goes on when there is space again.
+//! are there. A full disk fails the commits that meet it with [`StoreError::Storage`], and nothing else; the
+//! store goes on when there is space again. In a folder leases die with the process that held them: opening
+//! the store frees every leased job. In a shared database they expire, and a database that goes away fails
+//! what waits for it within a bounded time (`postgres/mod.rs` says how commits under way end).
 //!
-//! SQLite sits behind a private backend trait. `tests/conformance.rs` is written against [`Store`]
-//! alone, so that another database can be held to the same behaviour.
+//! Both sit behind a private backend trait. `tests/conformance.rs` is written against [`Store`] alone and
+//! holds both to the same behaviour; what only several processes can get wrong is in `tests/postgres*.rs`.
 
 mod backend;
 pub mod blobs;
 mod document;
 mod error;
 mod limits;
+mod postgres;
 mod signals;
 mod sqlite;
 mod store;
@@ -37,5 +40,5 @@ pub use limits::{
     MAX_DOCUMENT_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, MAX_PAYLOAD_BYTES,
     MAX_TXN_BYTES, MAX_TXN_OPERATIONS,
 };
-pub use store::{Options, Store};
+pub use store::{Location, Options, Store};
 pub use txn::{Job, Lease, Txn};

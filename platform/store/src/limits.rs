@@ -2,8 +2,9 @@
 
 /// A document's JSON. Larger content belongs into a blob.
 pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
-/// A document's or job's key, a kind, or a queue's name.
-pub const MAX_KEY_BYTES: usize = 4096;
+/// A document's or job's key, with its kind or its queue's name: an entry of PostgreSQL's indexes has at most
+/// 2,704 bytes.
+pub const MAX_KEY_BYTES: usize = 2560;
 /// An event's JSON: what EventBridge takes for an entry.
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 /// A job's payload: it says what to look at, it does not carry it.

@@ -4,6 +4,7 @@
 //! fires what those announce, and everything once whenever it may have missed an announcement.
 
 use crate::txn::Op;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -19,11 +20,14 @@ pub(crate) struct Signals {
 /// Counters that exist once somebody asked for them.
 type Named = Mutex<HashMap<String, watch::Sender<u64>>>;
 
-/// What a transaction will wake once it is committed.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What a transaction will wake once it is committed. As JSON it is short: it travels in notifications.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wakes {
+    #[serde(default, rename = "e")]
     pub emits: bool,
+    #[serde(default, rename = "q")]
     pub queues: BTreeSet<String>,
+    #[serde(default, rename = "k")]
     pub kinds: BTreeSet<String>,
 }
 

@@ -3,27 +3,46 @@
 use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
 use crate::limits::{KEY_CEILING, MAX_LIST, MAX_UPDATE_ROUNDS};
 use crate::signals::{Signals, Wakes};
-use crate::{Change, Document, Lease, Order, Page, StoreError, Txn, Versioned, sqlite};
+use crate::{Change, Document, Lease, Order, Page, StoreError, Txn, Versioned, postgres, sqlite};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 use towpath_api::{Clock, Event, SystemClock, Timestamp};
 
+/// Where a store is.
+#[derive(Clone)]
+pub enum Location {
+    /// A folder of the store's own, made (0700) where it is missing: an embedded database for one process.
+    Folder(PathBuf),
+    /// The URL of a PostgreSQL database, which other processes may have open too:
+    /// `postgresql://user:password@host:port/database?sslmode=…`.
+    Database(String),
+}
+
 /// Where a store is and how it is opened.
 #[derive(Clone)]
 pub struct Options {
-    /// The store's own folder; made (0700) where it is missing.
-    pub path: PathBuf,
+    pub location: Location,
     pub clock: Arc<dyn Clock>,
-    /// An operator's bound for the database: commits beyond it fail as on a full disk.
+    /// An operator's bound for the embedded database: commits beyond it fail as on a full disk.
     pub max_bytes: Option<u64>,
     /// Connections that read at the same time.
     pub readers: usize,
 }
 
 impl Options {
+    /// A store in a folder.
     pub fn new(path: impl Into<PathBuf>) -> Options {
-        Options { path: path.into(), clock: Arc::new(SystemClock), max_bytes: None, readers: 4 }
+        Options::at(Location::Folder(path.into()))
+    }
+
+    /// A store in a PostgreSQL database.
+    pub fn database(url: impl Into<String>) -> Options {
+        Options::at(Location::Database(url.into()))
+    }
+
+    pub fn at(location: Location) -> Options {
+        Options { location, clock: Arc::new(SystemClock), max_bytes: None, readers: 4 }
     }
 
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Options {
@@ -41,14 +60,26 @@ pub struct Store {
 struct Inner {
     backend: Box<dyn Backend>,
     clock: Arc<dyn Clock>,
-    signals: Signals,
+    signals: Arc<Signals>,
+    shared: bool,
 }
 
 impl Store {
     pub async fn open(options: Options) -> Result<Store, StoreError> {
         let clock = options.clock.clone();
-        let backend = Box::new(sqlite::Sqlite::open(options).await?);
-        Ok(Store { inner: Arc::new(Inner { backend, clock, signals: Signals::new() }) })
+        let signals = Arc::new(Signals::new());
+        let (backend, shared): (Box<dyn Backend>, bool) = match &options.location {
+            Location::Folder(path) => (Box::new(sqlite::Sqlite::open(path.clone(), options).await?), false),
+            Location::Database(url) => {
+                (Box::new(postgres::Postgres::open(url, &options, signals.clone()).await?), true)
+            }
+        };
+        Ok(Store { inner: Arc::new(Inner { backend, clock, signals, shared }) })
+    }
+
+    /// Whether other processes may have the same store open.
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared
     }
 
     pub fn clock(&self) -> &dyn Clock {

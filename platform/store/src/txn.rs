@@ -155,8 +155,8 @@ impl Txn {
     /// Adds a job. One that exists is woken: the earlier `run_at` wins and the payload is replaced; one
     /// that is leased runs once more afterwards.
     pub fn enqueue(&mut self, job: Job) -> &mut Self {
-        self.check_key("queue", &job.queue);
-        self.check_key("job", &job.key);
+        self.check_key("queue", "", &job.queue);
+        self.check_key("job", &job.queue, &job.key);
         if let Some(payload) = self.encode_json("payload of job", &job.key, &job.payload, MAX_PAYLOAD_BYTES) {
             let run_at = job.run_at.as_millis();
             self.ops.push(Op::Enqueue { queue: job.queue, key: job.key, payload, run_at });
@@ -210,7 +210,7 @@ impl Txn {
 
     fn encode<D: Document>(&mut self, doc: &D) -> Option<(String, String)> {
         let key = doc.key();
-        self.check_key(D::KIND, &key);
+        self.check_key(D::KIND, D::KIND, &key);
         let body = self.encode_json(D::KIND, &key, doc, MAX_DOCUMENT_BYTES)?;
         Some((key, body))
     }
@@ -235,8 +235,9 @@ impl Txn {
         }
     }
 
-    fn check_key(&mut self, what: &str, key: &str) {
-        if key.is_empty() || key.len() > MAX_KEY_BYTES || key.contains(KEY_CEILING) || key.contains('\0') {
+    fn check_key(&mut self, what: &str, space: &str, key: &str) {
+        let too_long = space.len() + key.len() > MAX_KEY_BYTES;
+        if key.is_empty() || too_long || key.contains(KEY_CEILING) || key.contains('\0') {
             let start: String = key.chars().take(80).collect();
             self.refuse::<()>(format!("{what} has a key that the store cannot take: {start:?}"));
         }

@@ -1,5 +1,5 @@
 //! What every backend must do, written against [`Store`] alone. Each function takes a fresh store; the
-//! macro at the end runs them all on SQLite, and will run them on the next backend.
+//! macro at the end runs them all on SQLite and on PostgreSQL.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use towpath_api::{Clock, Event, Timestamp};
 use towpath_store::{Change, Document, Job, Options, Order, Store, StoreError, Txn, key};
+use towpath_test_cluster::Cluster;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
@@ -159,6 +160,90 @@ async fn limits_are_refused_by_name(store: Store, _: Hand) {
     let seen = store.get::<Note>("a").await.unwrap().unwrap();
     let moved = txn(|txn| _ = txn.replace(&seen, &note("b", "")));
     assert!(matches!(store.commit(moved).await, Err(StoreError::Invalid(_))));
+}
+
+async fn keys_are_bytes(store: Store, _: Hand) {
+    let mut keys =
+        ["a", "B", "_", "é", "Z", "z", "a b", "ab", "a-b", "\u{1}", "\u{7f}", "𝄞", "ﬀ", "E\u{301}"];
+    let mut build = Txn::new();
+    keys.iter().for_each(|id| _ = build.create(&note(id, "")));
+    store.commit(build).await.unwrap();
+    keys.sort_unstable();
+    let ids = async |prefix: &str, after: Option<&str>, order| {
+        let page = store.list::<Note>(prefix, after, 100, order).await.unwrap();
+        page.items.into_iter().map(|item| item.doc.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("", None, Order::Ascending).await, keys);
+    assert_eq!(ids("a", None, Order::Ascending).await, ["a", "a b", "a-b", "ab"]);
+    // No key has a NUL, but callers may ask for one.
+    assert!(store.get::<Note>("a\0").await.unwrap().is_none());
+    assert!(ids("a\0", None, Order::Ascending).await.is_empty());
+    assert_eq!(ids("a", Some("a\0x"), Order::Ascending).await, ["a b", "a-b", "ab"]);
+    assert_eq!(ids("a", Some("a b\0x"), Order::Descending).await, ["a b", "a"]);
+    commit(&store, |txn| _ = txn.expect_absent::<Note>("a\0").cancel("q\0", "\0")).await.unwrap();
+    assert!(store.claim("q\0", "w", 1000, 1).await.unwrap().is_empty());
+    assert_eq!(store.next_due("q\0").await.unwrap(), None);
+}
+
+async fn the_longest_key_is_stored_and_a_longer_one_refused(store: Store, _: Hand) {
+    // Not to be compressed, as an index would.
+    let mut state = 1u32;
+    let mut letter = || {
+        state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        char::from(b'!' + (state >> 16) as u8 % 90)
+    };
+    let length = towpath_store::MAX_KEY_BYTES - Note::KIND.len();
+    let longest: String = (0..length).map(|_| letter()).collect();
+    let job = Job::new("q".repeat(Note::KIND.len()), &longest, Timestamp::EPOCH);
+    commit(&store, |txn| _ = txn.create(&note(&longest, "")).enqueue(job)).await.unwrap();
+    assert!(store.get::<Note>(&longest).await.unwrap().is_some());
+    let page = store.list::<Note>(&longest, None, 9, Order::Ascending).await.unwrap();
+    assert_eq!(page.items.len(), 1);
+    let longer = commit(&store, |txn| _ = txn.create(&note(&format!("{longest}x"), ""))).await;
+    assert!(matches!(longer, Err(StoreError::Invalid(_))));
+}
+
+async fn large_documents_make_short_pages(store: Store, _: Hand) {
+    let size = towpath_store::MAX_LIST_BYTES / 9 - 100;
+    for number in 0..11 {
+        commit(&store, |txn| _ = txn.create(&note(&number.to_string(), &"x".repeat(size)))).await.unwrap();
+    }
+    for order in [Order::Ascending, Order::Descending] {
+        let first = store.list::<Note>("", None, 100, order).await.unwrap();
+        assert_eq!(first.items.len(), 9);
+        let rest = store.list::<Note>("", first.next.as_deref(), 100, order).await.unwrap();
+        assert_eq!((rest.items.len(), rest.next), (2, None));
+    }
+}
+
+async fn of_many_who_create_the_same_document_one_does(store: Store, _: Hand) {
+    let creators: Vec<_> = (0..16)
+        .map(|number| {
+            let store = store.clone();
+            let made = txn(|txn| _ = txn.create(&note("n", &number.to_string())).emit(event("Created")));
+            tokio::spawn(async move { store.commit(made).await })
+        })
+        .collect();
+    let mut created = 0;
+    for creator in creators {
+        match creator.await.unwrap() {
+            Ok(()) => created += 1,
+            Err(error) => assert!(error.is_conflict(), "{error}"),
+        }
+    }
+    assert_eq!((created, store.events_after(0, 10).await.unwrap().len()), (1, 1));
+}
+
+async fn claims_come_by_time_free_ones_first(store: Store, hand: Hand) {
+    for (key, run_at) in [("old", 1), ("b", 3), ("a", 3), ("c", 2)] {
+        enqueue(&store, key, run_at).await;
+    }
+    let first = store.claim("q", "w1", 1000, 1).await.unwrap();
+    assert_eq!(first[0].key, "old");
+    hand.advance(1000);
+    let keys = |leases: Vec<towpath_store::Lease>| leases.into_iter().map(|l| l.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.claim("q", "w2", 1000, 2).await.unwrap()), ["c", "a"]);
+    assert_eq!(keys(store.claim("q", "w2", 1000, 9).await.unwrap()), ["b", "old"]);
 }
 
 async fn update_retries_until_nobody_interferes(store: Store, _: Hand) {
@@ -367,13 +452,25 @@ macro_rules! conformance {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
                     let folder = tempfile::tempdir().unwrap();
-                    let hand = Hand(Arc::new(AtomicI64::new(1_000_000)));
-                    let options = Options::new(folder.path()).with_clock(Arc::new(hand.clone()));
-                    super::$name(Store::open(options).await.unwrap(), hand).await;
+                    on(Options::new(folder.path()), super::$name).await;
+                }
+            )*
+        }
+        mod postgres {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    on(Options::database(Cluster::shared().database()), super::$name).await;
                 }
             )*
         }
     };
+}
+
+async fn on<F: Future<Output = ()>>(options: Options, test: impl FnOnce(Store, Hand) -> F) {
+    let hand = Hand(Arc::new(AtomicI64::new(1_000_000)));
+    test(Store::open(options.with_clock(Arc::new(hand.clone()))).await.unwrap(), hand).await;
 }
 
 conformance!(
@@ -381,6 +478,11 @@ conformance!(
     a_stale_version_conflicts_and_writes_nothing,
     a_document_made_anew_is_not_the_old_one,
     listings_go_by_prefix_in_both_orders_page_by_page,
+    keys_are_bytes,
+    the_longest_key_is_stored_and_a_longer_one_refused,
+    large_documents_make_short_pages,
+    of_many_who_create_the_same_document_one_does,
+    claims_come_by_time_free_ones_first,
     limits_are_refused_by_name,
     update_retries_until_nobody_interferes,
     update_keeps_deletes_and_guards,

@@ -12,7 +12,7 @@ use crate::{Lease, Options, StoreError};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,14 +28,14 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub async fn open(options: Options) -> Result<Sqlite, StoreError> {
-        blocking(move || Sqlite::open_blocking(&options)).await
+    pub async fn open(folder: PathBuf, options: Options) -> Result<Sqlite, StoreError> {
+        blocking(move || Sqlite::open_blocking(&folder, &options)).await
     }
 
-    fn open_blocking(options: &Options) -> Result<Sqlite, StoreError> {
-        private_folder(&options.path)?;
-        let lock = lock(&options.path)?;
-        let path = options.path.join("towpath.db");
+    fn open_blocking(folder: &Path, options: &Options) -> Result<Sqlite, StoreError> {
+        private_folder(folder)?;
+        let lock = lock(folder)?;
+        let path = folder.join("towpath.db");
         // SQLite gives its -wal and -shm files the permissions of the database.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

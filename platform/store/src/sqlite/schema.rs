@@ -62,14 +62,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     let application: i64 = transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if application != APPLICATION_ID && (application != 0 || tables != 0) {
-        return Err(StoreError::Foreign(path.to_owned()));
+        return Err(StoreError::Foreign(path.display().to_string()));
     }
     if found > known {
         let oldest: Option<i64> = transaction
             .query_row("SELECT value FROM counters WHERE name = 'oldest_reader'", [], |row| row.get(0))
             .optional()?;
         if oldest.is_none_or(|oldest| oldest > known) {
-            return Err(StoreError::TooNew { path: path.to_owned(), found, known });
+            return Err(StoreError::TooNew { place: path.display().to_string(), found, known });
         }
         return Ok(transaction.commit()?);
     }
