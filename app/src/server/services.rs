@@ -130,6 +130,8 @@ impl Services {
             .service(Arc::new(towpath_api_codedeploycommand::Server(self.codedeploy.clone())))
             .fallback_s3(self.s3.handler())
             .mount("/_towpath/", internal)
+            .waits("PollHostCommand")
+            .max_connections(super::descriptors::make_room())
             .mount(towpath_codecommit::PREFIX, self.codecommit.handler())
             .build()
     }

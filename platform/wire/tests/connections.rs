@@ -155,3 +155,28 @@ fn more_clients_than_slots_wait_their_turn() {
         assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
     });
 }
+
+#[test]
+fn a_call_that_only_waits_takes_no_place_of_one_that_works() {
+    const LIST: &str = "CodePipeline_20150709.ListPipelines";
+    let (let_go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let service = Fake::new(&towpath_api_codepipeline::MODEL, move |_, operation, _| {
+        if operation == "GetPipeline" {
+            let waited = gate.lock().unwrap().recv_timeout(Duration::from_secs(20));
+            waited.map_err(|_| towpath_api::ApiError::internal("nobody let it go"))?;
+        }
+        Ok(map(vec![]))
+    });
+    let running = start(|builder| builder.service(service.clone()).max_operations(1).waits("GetPipeline"));
+    std::thread::scope(|scope| {
+        let running = &running;
+        let held = scope.spawn(move || get("held").send(running).status);
+        while service.count() == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(Ask::json("codepipeline", LIST, "{}").send(running).status, 200);
+        let_go.send(()).unwrap();
+        assert_eq!(held.join().unwrap(), 200);
+    });
+}

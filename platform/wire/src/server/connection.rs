@@ -1,7 +1,7 @@
 //! Sockets: accepting, keeping alive, draining.
 
 use super::handler::{Peer, Request};
-use super::{HEAD_TIMEOUT, MAX_OPERATIONS, Server};
+use super::{HEAD_TIMEOUT, Server};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -54,7 +54,8 @@ pub(super) async fn serve(
     let ended = async {
         gone.recv().await;
         // What clients that hung up have left at work.
-        let _ = server.operations.acquire_many(MAX_OPERATIONS).await;
+        server.operations.all_free().await;
+        server.held.all_free().await;
     };
     if tokio::time::timeout(server.drain, ended).await.is_err() {
         tracing::warn!("some requests did not end within the drain time");

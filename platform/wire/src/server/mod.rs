@@ -42,7 +42,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_CONNECTIONS: usize = 1024;
 /// Operations at work at one time, those of clients that hung up among them.
-const MAX_OPERATIONS: u32 = 1024;
+const MAX_OPERATIONS: usize = 1024;
+/// Operations that only wait for something to happen, at one time: an agent's open poll costs memory, not work.
+const MAX_WAITING: usize = 16_384;
 const REQUEST_ID: &str = "x-amzn-requestid";
 const S3_REQUEST_ID: &str = "x-amz-request-id";
 
@@ -55,8 +57,10 @@ pub struct Builder {
     home: Option<Arc<dyn Handler>>,
     body_limits: BTreeMap<String, usize>,
     globals: Vec<String>,
+    waiting: Vec<&'static str>,
     observer: Option<Observer>,
     max_connections: usize,
+    max_operations: usize,
     drain: Duration,
 }
 
@@ -97,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// An operation that is mostly held open until something happens: it takes no place among those at work.
+    pub fn waits(mut self, operation: &'static str) -> Self {
+        self.waiting.push(operation);
+        self
+    }
+
     pub fn observe(mut self, observer: impl Fn(&Observation) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -104,6 +114,12 @@ impl Builder {
 
     pub fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
+        self
+    }
+
+    /// Operations at work at one time; others wait their turn.
+    pub fn max_operations(mut self, count: usize) -> Self {
+        self.max_operations = count;
         self
     }
 
@@ -122,11 +138,31 @@ impl Builder {
             home: self.home,
             body_limits: self.body_limits,
             globals: self.globals,
+            waiting: self.waiting,
             observer: self.observer,
             max_connections: self.max_connections,
             drain: self.drain,
-            operations: Arc::new(Semaphore::new(MAX_OPERATIONS as usize)),
+            operations: Places::new(self.max_operations),
+            held: Places::new(MAX_WAITING),
         }
+    }
+}
+
+/// A bounded number of operations at one time.
+struct Places {
+    free: Arc<Semaphore>,
+    count: u32,
+}
+
+impl Places {
+    fn new(count: usize) -> Places {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Places { free: Arc::new(Semaphore::new(count as usize)), count }
+    }
+
+    /// Returns when none is taken.
+    async fn all_free(&self) {
+        let _ = self.free.acquire_many(self.count).await;
     }
 }
 
@@ -139,11 +175,14 @@ pub struct Server {
     home: Option<Arc<dyn Handler>>,
     body_limits: BTreeMap<String, usize>,
     globals: Vec<String>,
+    waiting: Vec<&'static str>,
     observer: Option<Observer>,
     max_connections: usize,
     drain: Duration,
     /// One permit for each operation at work.
-    operations: Arc<Semaphore>,
+    operations: Places,
+    /// One permit for each operation of `waiting` that is held open.
+    held: Places,
 }
 
 impl Server {
@@ -156,8 +195,10 @@ impl Server {
             home: None,
             body_limits: BTreeMap::new(),
             globals: vec!["iam".to_owned(), "sts".to_owned()],
+            waiting: Vec::new(),
             observer: None,
             max_connections: MAX_CONNECTIONS,
+            max_operations: MAX_OPERATIONS,
             drain: Duration::from_secs(10),
         }
     }
@@ -201,6 +242,11 @@ impl Server {
         let header = if matches!(route, Route::S3) { S3_REQUEST_ID } else { REQUEST_ID };
         stamp(&mut response, header, &request_id);
         response
+    }
+
+    /// The place that an operation takes while it runs.
+    fn places(&self, operation: &str) -> Arc<Semaphore> {
+        if self.waiting.contains(&operation) { self.held.free.clone() } else { self.operations.free.clone() }
     }
 
     fn body_limit_bytes(&self, service: &str) -> usize {

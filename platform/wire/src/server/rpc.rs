@@ -245,7 +245,7 @@ impl Work {
         input: Node,
     ) -> Result<Node, ApiError> {
         let handler = self.server.router.service(service).clone();
-        let permit = self.server.operations.clone().acquire_owned().await.map_err(ApiError::internal)?;
+        let permit = self.server.places(name).acquire_owned().await.map_err(ApiError::internal)?;
         let task = tokio::spawn(async move {
             let _permit = permit;
             handler.dispatch(&call, name, input).await
