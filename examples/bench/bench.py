@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("journey", "sandbox", "api", "start", "growth")
+NAMES = ("journey", "sandbox", "api", "start", "growth", "scale", "agents")
 
 
 def main():
@@ -13,6 +13,7 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} [default: all]")
     parser.add_argument("--towpath", required=True, help="the binary")
     parser.add_argument("--sandbox-example", help="the runner's example bench_true, built as the binary is")
+    parser.add_argument("--agents-example", help="the agent's example bench_agents, built as the binary is")
     parser.add_argument("--load", help="the load generator: a command that takes a file of requests")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the journey [default: 5]")
     parser.add_argument("--json", help="also write every figure into this file")
@@ -31,7 +32,7 @@ def main():
     for name in arguments.names or NAMES:
         module = importlib.import_module(name)
         settings = {"journey": [arguments.rounds], "sandbox": [arguments.sandbox_example], "api": [arguments.load],
-                    "growth": [arguments.load]}.get(name, [])
+                    "growth": [arguments.load], "agents": [arguments.agents_example]}.get(name, [])
         module.run(report, *settings)
     if arguments.json:
         report.save(arguments.json)

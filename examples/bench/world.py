@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from accounts import Account, action  # noqa: E402,F401
-from server import BIN, Server, free_port, wait_for  # noqa: E402,F401
+from server import BIN, SESSION, Server, free_port, wait_for  # noqa: E402,F401
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ pub fn run(arguments: &[&str]) -> TaskResult {
         let built = build()?;
         bench.arg("--towpath").arg(built.join("towpath"));
         bench.arg("--sandbox-example").arg(built.join("examples/bench_drive"));
+        bench.arg("--agents-example").arg(built.join("examples/bench_agents"));
     }
     bench.arg("--load").arg(std::env::current_exe()?);
     finish(bench.env("PATH", prerequisites::path_with(&bin)).env("PYTHONDONTWRITEBYTECODE", "1"))
@@ -46,6 +47,10 @@ fn build() -> Result<PathBuf, Box<dyn std::error::Error>> {
         "towpath-runner",
         "--example",
         "bench_drive",
+        "--package",
+        "towpath-agent",
+        "--example",
+        "bench_agents",
     ];
     run_command("cargo", &[&["build", "--release", "--locked", "--quiet"], what.as_slice()].concat())?;
     Ok(prerequisites::target_dir().join("release"))

@@ -59,6 +59,10 @@ pub fn references() {
     if let Err(error) = install(&missing) {
         println!("not installed: {}: {error}", missing.join(" "));
     }
+    // Beside ours, not among them: it pins other versions of what the clients need.
+    if let Err(error) = environment("python-moto", &["moto[server]"]) {
+        println!("not installed: moto: {error}");
+    }
 }
 
 fn install(packages: &[&str]) -> TaskResult {
@@ -88,21 +92,24 @@ fn install(packages: &[&str]) -> TaskResult {
     Ok(())
 }
 
-/// A Python environment below target/ with the clients in it; its `bin` folder is the answer.
+/// A Python environment with the clients in it; its `bin` folder is the answer.
 pub fn python() -> Result<PathBuf, Box<dyn std::error::Error>> {
-    let environment = root().join("target/python");
+    environment("python", PYTHON_PACKAGES)
+}
+
+/// A Python environment below target/ with `packages` in it.
+fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let environment = root().join("target").join(name);
     let bin = environment.join("bin");
     let stamp = environment.join("packages.txt");
-    let wanted = PYTHON_PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(bin);
     }
-    println!("installing Python packages: {}", PYTHON_PACKAGES.join(" "));
+    println!("installing Python packages: {}", packages.join(" "));
     finish(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let pip = bin.join("pip");
-    finish(
-        Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES),
-    )?;
+    finish(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
     std::fs::write(stamp, wanted)?;
     Ok(bin)
 }
