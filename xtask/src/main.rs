@@ -19,7 +19,8 @@ Usage: cargo xtask <task>
   test [FILTER]     every test: Rust, then the stories with unmodified clients (FILTER: pytest's -k)
   check             format, lints, house rules, generated files, licences: what CI runs before the tests
   bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
-                    start, growth, scale, agents (--towpath PATH: this binary instead of a release build; --json FILE)
+                    start, growth, scale, agents (--towpath PATH: this binary instead of a release build;
+                    --json FILE)
   codegen           regenerate platform/api/gen from models/ (--check: fail on any difference)
   coverage          regenerate docs/coverage.md (--check: fail on any difference)
   tidy              the house rules alone
