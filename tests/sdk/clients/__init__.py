@@ -1,0 +1,1 @@
+"""One driver per client; each answers `call(service, operation, parameters, keys)` in Python's terms."""
