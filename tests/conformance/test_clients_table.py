@@ -11,6 +11,7 @@ import pytest
 from minimal import MANIFEST
 from sdk.clients.boto import Boto
 from sdk.clients.cli import Cli
+from sdk.clients.js import Js
 from sdk.runner import Run
 from sdk.table import TABLES, operations
 
@@ -37,6 +38,7 @@ CLIENTS = {
     "json10": (lambda server: Boto(server, "json10", protocol="json", json_version="1.0"), listing("json")),
     "cli1": (lambda server: Cli(server, "cli1"), SHIPPED),
     "cli2": (lambda server: Cli(server, "cli2"), SHIPPED),
+    "js": (Js, SHIPPED),
 }
 # Debian's CLI is of early 2023, before these.
 LACKING = {"cli2": {("codepipeline", "RollbackStage")}}

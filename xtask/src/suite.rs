@@ -7,6 +7,7 @@ use std::process::Command;
 pub fn run(arguments: &[&str]) -> TaskResult {
     prerequisites::debian()?;
     let bin = prerequisites::python()?;
+    prerequisites::javascript(&bin)?;
     // Everything in one build: apart, the binary and the tests would want dependencies with other features.
     crate::run("cargo", &["build", "--workspace", "--all-targets", "--locked", "--quiet"])?;
     if arguments.is_empty() {

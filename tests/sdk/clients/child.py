@@ -42,3 +42,10 @@ def unwrap(told):
     if "failed" in told:
         raise AssertionError(told["failed"])
     return told["answer"]
+
+
+def nulls(value, path):
+    if value is None:
+        yield path
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from nulls(inner, f"{path}.{name}")

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import tempfile
 
-from .child import Child, unwrap
+from .child import Child, nulls, unwrap
 
 CHILD = pathlib.Path(__file__).with_name("cli_child.py")
 INTERPRETERS = {"cli1": sys.executable, "cli2": "/usr/bin/python3"}
@@ -68,10 +68,3 @@ class Cli:
     def stop(self):
         for child in self.children.values():
             child.stop()
-
-
-def nulls(value, path):
-    if value is None:
-        yield path
-    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from nulls(inner, f"{path}.{name}")
