@@ -265,23 +265,41 @@ async fn expectations_hold_between_processes() {
 /// Groups beyond the number of single locks take one for everything; both kinds must see each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_transactions_and_small_ones_exclude_each_other() {
+    const NOTES: usize = 200;
+    const ROUNDS: usize = 12;
     let url = Cluster::shared().database();
     let (large, small) = (open(&url).await, open(&url).await);
-    let writer = tokio::spawn(async move {
-        for round in 0..20 {
+    let mut txn = Txn::new();
+    (0..NOTES).for_each(|number| _ = txn.create(&note(&format!("{number:03}"), "0")));
+    large.commit(txn).await.unwrap();
+    let more = |note: &Note| {
+        let text = (note.text.parse::<usize>().unwrap() + 1).to_string();
+        Note { id: note.id.clone(), text }
+    };
+    let everything = tokio::spawn(async move {
+        let mut rounds = 0;
+        while rounds < ROUNDS {
+            let notes = large.list::<Note>("", None, NOTES, Order::Ascending).await.unwrap().items;
             let mut txn = Txn::new();
-            (0..400).for_each(|number| _ = txn.put(&note(&format!("{number:03}"), &round.to_string())));
-            large.commit(txn).await.unwrap();
+            notes.iter().for_each(|seen| _ = txn.replace(seen, &more(seen)));
+            match large.commit(txn).await {
+                Ok(()) => rounds += 1,
+                Err(error) => assert!(error.is_conflict(), "{error}"),
+            }
         }
     });
-    let mut created = 0;
-    while !writer.is_finished() {
-        match commit(&small, |txn| _ = txn.create(&note("200", "small"))).await {
-            Ok(()) => created += 1,
+    let mut alone = 0;
+    while !everything.is_finished() {
+        let seen = small.get::<Note>("100").await.unwrap().unwrap();
+        match commit(&small, |txn| _ = txn.replace(&seen, &more(&seen))).await {
+            Ok(()) => alone += 1,
             Err(error) => assert!(error.is_conflict(), "{error}"),
         }
+        // Else the large ones would never find everything as they read it.
+        tokio::time::sleep(Duration::from_millis(alone as u64 % 40)).await;
     }
-    writer.await.unwrap();
-    assert!(created <= 1);
-    assert_eq!(small.get::<Note>("200").await.unwrap().unwrap().text, "19");
+    everything.await.unwrap();
+    let common = small.get::<Note>("100").await.unwrap().unwrap();
+    assert_eq!(common.text, (ROUNDS + alone).to_string(), "{alone} alone");
+    assert_eq!(small.get::<Note>("101").await.unwrap().unwrap().text, ROUNDS.to_string());
 }

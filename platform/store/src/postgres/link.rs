@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Row, Statement};
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a statement may take until its connection counts as dead. Longer than the server's own limits,
 /// so that it is the server that says what took so long.
-pub(super) const ANSWER: Duration = Duration::from_secs(40);
+pub(super) const ANSWER: Duration = Duration::from_secs(25);
 const FIRST_BACKOFF_MS: u64 = 20;
 const LAST_BACKOFF_MS: u64 = 1000;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
@@ -31,8 +31,8 @@ const SETTINGS: &str = "
     SELECT set_config(wanted.name, wanted.value, false)
     FROM (VALUES
         ('idle_in_transaction_session_timeout', '5s'),
-        ('lock_timeout', '15s'),
-        ('statement_timeout', '30s'),
+        ('lock_timeout', '10s'),
+        ('statement_timeout', '20s'),
         ('client_connection_check_interval', '5s'),
         ('default_transaction_isolation', 'read committed'),
         ('client_min_messages', 'warning'),
