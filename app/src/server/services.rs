@@ -18,6 +18,7 @@ use towpath_iam::IdentityService;
 use towpath_logs::LogsService;
 use towpath_runner::Runner;
 use towpath_s3::S3;
+use towpath_store::blobs::Blobs;
 use towpath_store::{Options, Store};
 use towpath_wire::server::Server;
 use towpath_wire::server::auth::Authenticator;
@@ -45,10 +46,10 @@ impl Services {
         let s3_config = towpath_s3::Config {
             account: config.account.clone(),
             region: config.region.clone(),
-            blob_dir: data.join("objects"),
             domains: vec!["localhost".into(), format!("localhost:{}", address.port())],
         };
-        let s3 = S3::open(store.clone(), iam.clone(), s3_config).await.map_err(part("S3"))?;
+        let blobs = Blobs::open(data.join("objects")).await.map_err(part("S3"))?;
+        let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config);
         let events = Events::new(towpath_events::Config::default(), store.clone());
         let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
         let codecommit = CodeCommitService::open(

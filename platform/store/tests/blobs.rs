@@ -2,9 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use futures_util::StreamExt;
+use std::io;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
-use tokio::io::AsyncReadExt;
 use towpath_store::blobs::{BlobId, Blobs};
+
+async fn read(blobs: &Blobs, blob: &BlobId, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let mut stream = blobs.read(blob, range);
+    let mut found = Vec::new();
+    while let Some(bytes) = stream.next().await {
+        found.extend_from_slice(&bytes?);
+    }
+    Ok(found)
+}
 
 #[tokio::test]
 async fn a_blob_comes_back_with_its_digests() {
@@ -18,17 +29,16 @@ async fn a_blob_comes_back_with_its_digests() {
     assert_eq!(blob.size_bytes, 3);
     assert_eq!(blob.md5, "900150983cd24fb0d6963f7d28e17f72");
     assert_eq!(blob.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    let mut content = String::new();
-    blobs.open_blob(&blob.id).await.unwrap().read_to_string(&mut content).await.unwrap();
-    assert_eq!(content, "abc");
-    let path = blobs.path(&blob.id);
-    assert!(path.ends_with(format!("{}/{}", &blob.id.as_str()[..2], blob.id)));
+    assert_eq!(read(&blobs, &blob.id, 0..3).await.unwrap(), b"abc");
+    assert_eq!(read(&blobs, &blob.id, 1..2).await.unwrap(), b"b");
+    assert_eq!(read(&blobs, &blob.id, 1..9).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    let path = folder.path().join("blobs").join(&blob.id.as_str()[..2]).join(blob.id.as_str());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let shard = u8::from_str_radix(&blob.id.as_str()[..2], 16).unwrap();
     assert_eq!(blobs.ids(shard).await.unwrap()[0].0, blob.id);
     blobs.delete(&blob.id).await.unwrap();
     blobs.delete(&blob.id).await.unwrap();
-    assert!(blobs.open_blob(&blob.id).await.is_err());
+    assert_eq!(read(&blobs, &blob.id, 0..3).await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[tokio::test]
@@ -42,7 +52,10 @@ async fn content_larger_than_the_buffer_is_kept_whole() {
     }
     assert_eq!(writer.size_bytes(), content.len() as u64);
     let blob = writer.finish().await.unwrap();
-    assert_eq!(std::fs::read(blobs.path(&blob.id)).unwrap(), content);
+    assert_eq!(read(&blobs, &blob.id, 0..blob.size_bytes).await.unwrap(), content);
+    let copy = folder.path().join("copy");
+    blobs.copy_to(&blob.id, blob.size_bytes, &copy).await.unwrap();
+    assert_eq!(std::fs::read(&copy).unwrap(), content);
 }
 
 #[tokio::test]

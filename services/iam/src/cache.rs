@@ -1,8 +1,8 @@
 //! Resolved credentials in memory. An entry holds while IAM's generation is the one it was made at; the
 //! generation moves with every write, so a change is in force on the very next request.
 //!
-//! The generation lives in this process. Several processes over one database would each need to hear of
-//! the others' writes.
+//! A server alone counts the generation in memory. Nodes that share a database read it from there before
+//! they trust an entry ([`crate::cluster`]).
 
 use crate::limits::CACHED_CREDENTIALS;
 use crate::vault::PasswordHash;

@@ -33,6 +33,16 @@ pub(crate) fn new_secret() -> String {
 }
 
 impl RootCredentials {
+    pub(crate) fn is(&self, other: &RootCredentials) -> bool {
+        self.access_key_id == other.access_key_id && self.secret_access_key == other.secret_access_key
+    }
+
+    /// Keeps a copy for the command line on this machine.
+    pub(crate) fn keep(&self, data_dir: &Path) -> Result<(), VaultError> {
+        let json = serde_json::to_vec(self).map_err(|_| VaultError::Damaged(data_dir.join(FILE)))?;
+        write_private(&data_dir.join(FILE), &json)
+    }
+
     /// What an earlier start left in `data_dir`; `None` before the first.
     pub fn read(data_dir: &Path) -> Result<Option<RootCredentials>, VaultError> {
         let path = data_dir.join(FILE);
@@ -48,8 +58,7 @@ impl RootCredentials {
             return Ok(kept);
         }
         let made = RootCredentials { access_key_id: id::iam_id("AKIA", 20), secret_access_key: new_secret() };
-        let json = serde_json::to_vec(&made).map_err(|_| VaultError::Damaged(config.data_dir.join(FILE)))?;
-        write_private(&config.data_dir.join(FILE), &json)?;
+        made.keep(&config.data_dir)?;
         Ok(made)
     }
 }

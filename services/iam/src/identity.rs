@@ -41,7 +41,7 @@ impl IdentityService {
         if access_key_id == self.root.access_key_id {
             return Ok(Some(self.root_credential()));
         }
-        let generation = self.generation();
+        let generation = self.generation().await?;
         if let Some(entry) = self.cache.get(access_key_id, generation) {
             return Ok(matches!(entry.proof, Proof::Signature).then(|| entry.credential.clone()));
         }
@@ -52,7 +52,7 @@ impl IdentityService {
     }
 
     async fn temporary(&self, access_key_id: &str, token: &str) -> Result<Credential, ApiError> {
-        let generation = self.generation();
+        let generation = self.generation().await?;
         if let Some(entry) = self.cache.get(access_key_id, generation)
             && let Proof::Token { token: expected, expires_at } = &entry.proof
             && bool::from(expected.as_bytes().ct_eq(token.as_bytes()))
@@ -151,7 +151,7 @@ impl Identity for IdentityService {
         password: &str,
     ) -> Result<Option<Credential>, ApiError> {
         let name = credential_key(service, user_name);
-        let generation = self.generation();
+        let generation = self.generation().await?;
         let entry = match self.cache.get(&name, generation) {
             Some(entry) => entry,
             None => {

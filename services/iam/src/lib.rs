@@ -12,8 +12,8 @@
 //! - A secret access key is stored sealed, a password as a salted hash; both are shown once, when made.
 //! - Everything that names a user, group or role across documents names its unique id. Who takes a
 //!   deleted one's name inherits nothing: no membership, no session, no trust.
-//! - A change is in force on the next request. Resolved principals are cached ([`cache`]) under a
-//!   generation that every write moves; sessions look their role up by id each time.
+//! - A change is in force on the next request, on every node ([`cluster`]). Resolved principals are cached
+//!   ([`cache`]) under a generation that every write moves; sessions look their role up by id each time.
 //! - Every stored policy was accepted by [`towpath_policy::Policy::parse`]; what cannot be read denies.
 //! - Each operation authorizes before it tells whether something exists.
 //!
@@ -26,6 +26,7 @@
 mod api;
 mod aws_managed;
 mod cache;
+mod cluster;
 mod config;
 mod documents;
 mod identity;
@@ -37,6 +38,7 @@ mod session;
 mod usage;
 mod vault;
 
+pub use cluster::{ClusterError, ClusterKey};
 pub use config::{Config, RootCredentials};
 pub use service::IdentityService;
 pub use vault::VaultError;

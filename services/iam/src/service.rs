@@ -2,6 +2,7 @@
 
 use crate::aws_managed::{self, AwsManaged};
 use crate::cache::Cache;
+use crate::cluster::{self, ClusterError, ClusterKey, GenerationDoc};
 use crate::config::{Config, RootCredentials};
 use crate::documents::{Entity, IdDoc, ManagedDoc};
 use crate::problem::Problem;
@@ -23,25 +24,53 @@ pub struct IdentityService {
     pub(crate) cache: Cache,
     pub(crate) uses: Uses,
     writer: Arc<Mutex<()>>,
-    generation: Arc<AtomicU64>,
+    generation: Generation,
 }
 
-/// The right to change documents. There is one at a time, so that what was read stays true until the
-/// commit; the store's versions guard against another process.
+/// What every write of IAM moves.
+#[derive(Clone)]
+enum Generation {
+    /// Nobody else writes to the database.
+    Alone(Arc<AtomicU64>),
+    /// The [`GenerationDoc`] of the cluster with this id.
+    Shared { cluster: String },
+}
+
+/// The right to change documents. There is one at a time in a process, so that what was read stays true
+/// until the commit. Against other nodes the generation guards: it is replaced by each commit, so the slower
+/// of two meets a conflict and nothing of it is written.
 pub(crate) struct Writer {
     guard: OwnedMutexGuard<()>,
     store: Store,
-    generation: Arc<AtomicU64>,
+    moves: Moves,
+}
+
+enum Moves {
+    Alone(Arc<AtomicU64>),
+    /// As it was before anything else was read.
+    Shared(Result<Option<Versioned<GenerationDoc>>, StoreError>),
 }
 
 impl Writer {
     /// Commits, and makes every cached principal stale before anybody learns of it. It runs as a task of
     /// its own: a client that hangs up must not leave a change committed and the cache in the dark.
-    pub async fn commit(self, txn: Txn) -> Result<(), Problem> {
-        let Writer { guard, store, generation } = self;
+    pub async fn commit(self, mut txn: Txn) -> Result<(), Problem> {
+        let Writer { guard, store, moves } = self;
+        let alone = match moves {
+            Moves::Alone(generation) => Some(generation),
+            Moves::Shared(seen) => {
+                match seen? {
+                    Some(seen) => txn.replace(&seen, &GenerationDoc { number: seen.number + 1 }),
+                    None => txn.create(&GenerationDoc { number: 1 }),
+                };
+                None
+            }
+        };
         let committed = tokio::spawn(async move {
             let outcome = store.commit(txn).await;
-            generation.fetch_add(1, Ordering::SeqCst);
+            if let Some(generation) = alone {
+                generation.fetch_add(1, Ordering::SeqCst);
+            }
             drop(guard);
             outcome
         });
@@ -94,7 +123,34 @@ impl IdentityService {
         let vault = Vault::open(&config.data_dir)?;
         let root = RootCredentials::resolve(&config)?;
         let started_at = store.now();
-        Ok(Arc::new(IdentityService {
+        let generation = Generation::Alone(Arc::default());
+        Ok(Self::new(config, store, (vault, root), started_at, generation))
+    }
+
+    /// As a node of the cluster that `store` belongs to: secrets open with the cluster's key, and other
+    /// nodes may change every document at any time. The root credentials are kept in `config.data_dir` for
+    /// the command line.
+    pub async fn join(
+        config: Config,
+        key: &ClusterKey,
+        store: Store,
+    ) -> Result<Arc<IdentityService>, ClusterError> {
+        let joined = cluster::join(&config, key, &store).await?;
+        if config.root.is_none() {
+            joined.root.keep(&config.data_dir)?;
+        }
+        let generation = Generation::Shared { cluster: joined.id };
+        Ok(Self::new(config, store, (joined.vault, joined.root), joined.created_at, generation))
+    }
+
+    fn new(
+        config: Config,
+        store: Store,
+        (vault, root): (Vault, RootCredentials),
+        started_at: Timestamp,
+        generation: Generation,
+    ) -> Arc<IdentityService> {
+        Arc::new(IdentityService {
             config,
             store,
             vault,
@@ -103,8 +159,16 @@ impl IdentityService {
             cache: Cache::default(),
             uses: Uses::default(),
             writer: Arc::default(),
-            generation: Arc::default(),
-        }))
+            generation,
+        })
+    }
+
+    /// The id of the cluster that this node belongs to; `None` for a server alone.
+    pub fn cluster_id(&self) -> Option<&str> {
+        match &self.generation {
+            Generation::Alone(_) => None,
+            Generation::Shared { cluster } => Some(cluster),
+        }
     }
 
     /// The root user's access key, for whoever starts the server.
@@ -116,14 +180,24 @@ impl IdentityService {
         &self.config.account
     }
 
-    /// Moves with every write of IAM.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+    /// Moves with every write of IAM, on every node.
+    pub(crate) async fn generation(&self) -> Result<u64, StoreError> {
+        match &self.generation {
+            Generation::Alone(generation) => Ok(generation.load(Ordering::SeqCst)),
+            Generation::Shared { .. } => {
+                let found = self.store.get::<GenerationDoc>(GenerationDoc::KEY).await?;
+                Ok(found.map_or(0, |found| found.number))
+            }
+        }
     }
 
     pub(crate) async fn writer(&self) -> Writer {
         let guard = self.writer.clone().lock_owned().await;
-        Writer { guard, store: self.store.clone(), generation: self.generation.clone() }
+        let moves = match &self.generation {
+            Generation::Alone(generation) => Moves::Alone(generation.clone()),
+            Generation::Shared { .. } => Moves::Shared(self.store.get(GenerationDoc::KEY).await),
+        };
+        Writer { guard, store: self.store.clone(), moves }
     }
 
     /// Names are unique without case, but a look-up takes the name as it is.

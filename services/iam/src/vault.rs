@@ -1,6 +1,7 @@
 //! Secrets: the key that protects them at rest, sealed secrets, session tokens, and password hashes.
 //!
-//! Owns `identity.key` (32 random bytes in hex, 0600), made at the first start. Whoever has the database
+//! Owns `identity.key` (32 random bytes in hex, 0600), made at the first start; nodes that share a database
+//! are given one key instead ([`crate::ClusterKey`]). Whoever has the database
 //! alone has no secret; losing the key makes stored access keys useless, and they have to be made anew.
 //!
 //! - Secret access keys must be known again to verify a signature, so they are sealed (XChaCha20-Poly1305),
@@ -34,7 +35,7 @@ pub enum VaultError {
     Exposed(PathBuf),
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
-    #[error("a stored secret does not open with this data directory's key")]
+    #[error("a stored secret does not open with this server's key")]
     Sealed,
 }
 
@@ -63,10 +64,14 @@ impl Vault {
                 text
             }
         };
-        let master = unhex(text.trim()).ok_or(VaultError::Damaged(path.clone()))?;
-        let cipher_key = mac(&master, &[b"towpath seal 1"]);
-        let cipher = XChaCha20Poly1305::new_from_slice(&cipher_key).map_err(|_| VaultError::Damaged(path))?;
-        Ok(Vault { cipher, derivation_key: mac(&master, &[b"towpath derive 1"]) })
+        Vault::from_master(&unhex(text.trim()).ok_or(VaultError::Damaged(path))?)
+    }
+
+    /// Over a key that somebody else keeps.
+    pub fn from_master(master: &[u8]) -> Result<Vault, VaultError> {
+        let cipher_key = mac(master, &[b"towpath seal 1"]);
+        let cipher = XChaCha20Poly1305::new_from_slice(&cipher_key).map_err(|_| VaultError::Sealed)?;
+        Ok(Vault { cipher, derivation_key: mac(master, &[b"towpath derive 1"]) })
     }
 
     /// Encrypts and authenticates; `bound_to` must be given again to open it. Base64.
@@ -121,7 +126,8 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// 32 bytes.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 {
         return None;
     }

@@ -2,20 +2,19 @@
 
 use crate::errors;
 use crate::store::{Checksums, Piece};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::Checksum as _;
 use s3s::crypto::{Crc32, Crc32c, Crc64Nvme, Sha1, Sha256};
 use std::ops::Range;
 use std::path::Path;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use towpath_api::ApiError;
 use towpath_store::blobs::Blobs;
 
 /// S3's limit for one PUT or part: 5 GiB.
 pub const MAX_PUT_BYTES: u64 = 5 << 30;
-const READ_BYTES: usize = 256 << 10;
 
 /// Which checksums to compute; CRC-64/NVME is always among them, as in S3.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +46,7 @@ fn checksums(hasher: ChecksumHasher) -> Checksums {
     }
 }
 
-/// Content that is on the disk, and what was computed on its way there.
+/// Content that is safe, and what was computed on its way there.
 pub struct Written {
     pub piece: Piece,
     /// Lower-case hex.
@@ -109,68 +108,21 @@ pub fn read(
         let end = start + piece.size_bytes;
         let (from, to) = (range.start.max(start), range.end.min(end));
         if from < to {
-            cuts.push((blobs.path(&piece.blob), from - start, to - from));
+            cuts.push(blobs.read(&piece.blob, from - start..to - start));
         }
         start = end;
     }
-    stream::iter(cuts).then(|(path, from, length)| async move { cut(path, from, length).await }).flat_map(
-        |opened| match opened {
-            Ok(reading) => {
-                stream::unfold(Some(reading), |state| async move { next_chunk(state?).await }).boxed_sync()
-            }
-            Err(error) => stream::iter([Err(error)]).boxed_sync(),
-        },
-    )
-}
-
-type BoxStream = std::pin::Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send + Sync>>;
-
-trait BoxedSync {
-    fn boxed_sync(self) -> BoxStream;
-}
-
-impl<S: Stream<Item = std::io::Result<Bytes>> + Send + Sync + 'static> BoxedSync for S {
-    fn boxed_sync(self) -> BoxStream {
-        Box::pin(self)
-    }
-}
-
-struct Reading {
-    file: tokio::fs::File,
-    left_bytes: u64,
-}
-
-async fn cut(path: std::path::PathBuf, from: u64, length: u64) -> std::io::Result<Reading> {
-    let mut file = tokio::fs::File::open(path).await?;
-    if from > 0 {
-        file.seek(std::io::SeekFrom::Start(from)).await?;
-    }
-    Ok(Reading { file, left_bytes: length })
-}
-
-async fn next_chunk(mut reading: Reading) -> Option<(std::io::Result<Bytes>, Option<Reading>)> {
-    if reading.left_bytes == 0 {
-        return None;
-    }
-    let mut buffer = BytesMut::zeroed(reading.left_bytes.min(READ_BYTES as u64) as usize);
-    match reading.file.read(&mut buffer).await {
-        Ok(0) => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), None)),
-        Ok(count) => {
-            buffer.truncate(count);
-            reading.left_bytes -= count as u64;
-            Some((Ok(buffer.freeze()), Some(reading)))
-        }
-        Err(error) => Some((Err(error), None)),
-    }
+    stream::iter(cuts).flatten()
 }
 
 /// Copies the whole content to a new file.
 pub async fn copy_to(blobs: &Blobs, pieces: &[Piece], destination: &Path) -> std::io::Result<()> {
     let mut file =
         tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(destination).await?;
-    for piece in pieces {
-        let mut source = tokio::fs::File::open(blobs.path(&piece.blob)).await?;
-        tokio::io::copy(&mut source, &mut file).await?;
+    let size_bytes = pieces.iter().map(|piece| piece.size_bytes).sum();
+    let mut content = std::pin::pin!(read(blobs, pieces, 0..size_bytes));
+    while let Some(bytes) = content.next().await {
+        file.write_all(&bytes?).await?;
     }
     file.flush().await
 }

@@ -1,9 +1,8 @@
 //! Buckets, and what happens to a key: put, look up, delete, in one transaction each.
 
 use crate::errors;
-use crate::store::{BlobUse, Bucket, Content, Current, Entry, Version, Versioning};
+use crate::store::{BlobUse, Bucket, Content, Current, Entry, SweptBlob, Version, Versioning};
 use crate::sweep;
-use std::path::PathBuf;
 use std::sync::Arc;
 use towpath_api::{ApiError, Call, Event, Identity, Timestamp, id};
 use towpath_durable::Shutdown;
@@ -17,8 +16,6 @@ const MAX_CONFLICTS: usize = 64;
 pub struct Config {
     pub account: String,
     pub region: String,
-    /// Where content is kept.
-    pub blob_dir: PathBuf,
     /// Domains under which `bucket.domain` addresses a bucket, `localhost` for instance.
     pub domains: Vec<String>,
 }
@@ -43,13 +40,9 @@ pub enum Unless {
 }
 
 impl S3 {
-    pub async fn open(
-        store: Store,
-        identity: Arc<dyn Identity>,
-        config: Config,
-    ) -> Result<Arc<Self>, StoreError> {
-        let blobs = Blobs::open(&config.blob_dir).await?;
-        Ok(Arc::new(S3 { store, blobs, identity, config }))
+    /// `blobs` is where content is kept, beside the `store` that names it.
+    pub fn new(store: Store, blobs: Blobs, identity: Arc<dyn Identity>, config: Config) -> Arc<Self> {
+        Arc::new(S3 { store, blobs, identity, config })
     }
 
     /// Deletes content that no record names any more, until told to stop.
@@ -259,7 +252,7 @@ impl S3 {
         }
         txn.create(version);
         for piece in version.content().into_iter().flat_map(|content| &content.pieces) {
-            txn.put(&BlobUse { blob: piece.blob.clone(), owner: version_owner(version) });
+            use_blob(txn, &piece.blob, version_owner(version));
         }
         Ok(())
     }
@@ -368,6 +361,12 @@ pub fn check_key(object_key: &str) -> Result<(), ApiError> {
 
 pub fn version_owner(version: &Version) -> String {
     format!("{}/{}", version.bucket, version.order)
+}
+
+/// Records that a blob is named; a conflict where the sweep took it for nobody's meanwhile.
+pub fn use_blob(txn: &mut Txn, blob: &BlobId, owner: String) {
+    txn.expect_absent::<SweptBlob>(blob.as_str());
+    txn.put(&BlobUse { blob: blob.clone(), owner });
 }
 
 /// Ends a record's use of a blob; the content goes when nobody uses it any more.

@@ -5,16 +5,16 @@
 //! ([`store`]) and the content ([`content`]). Other services come in through the [`port`], in process.
 //!
 //! **What it owns.** Per bucket one document; per key the current object; per version of a key one
-//! record; per multipart upload one record and one per part; and the content of each in the blob folder.
+//! record; per multipart upload one record and one per part; and the content of each in the home of blobs.
 //!
 //! **Invariants.**
-//! - A PUT is answered after its content is on the disk under its digest, and the record that names it
-//!   is committed. Content is never changed in place.
+//! - A PUT is answered after its content is safe (synced, or acknowledged by the object store), and the
+//!   record that names it is committed. Content is never changed in place.
 //! - A record never names content that is gone: content is deleted by a job that the transaction which
 //!   dropped its last record has enqueued.
 //!
 //! **Crash.** Between writing content and committing its record, the content stays without a record;
-//! the sweep at start removes what no record names.
+//! the sweep removes what no record names.
 //!
 //! Source: the S3 API reference, <https://docs.aws.amazon.com/AmazonS3/latest/API/Welcome.html>.
 

@@ -3,9 +3,9 @@
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>.
 
 use crate::content::{self, Written};
-use crate::engine::{S3, Unless, check_key, release};
+use crate::engine::{S3, Unless, check_key, release, use_blob};
 use crate::errors;
-use crate::store::{BlobUse, Checksums, Content, Headers, Part, Piece, Upload, Version};
+use crate::store::{Checksums, Content, Headers, Part, Piece, Upload, Version};
 use std::collections::BTreeMap;
 use towpath_api::{ApiError, Call, id};
 use towpath_store::{Order, StoreError, Txn, Versioned, key};
@@ -68,7 +68,7 @@ impl S3 {
         })
     }
 
-    /// Records a part whose content is on the disk; a part of the same number before it is gone.
+    /// Records a part whose content is stored; a part of the same number before it is gone.
     pub async fn put_part(
         &self,
         bucket: &str,
@@ -101,7 +101,7 @@ impl S3 {
                     txn.create(&part);
                 }
             }
-            txn.put(&BlobUse { blob: part.piece.blob.clone(), owner: owner.clone() });
+            use_blob(&mut txn, &part.piece.blob, owner.clone());
             match self.store.commit(txn).await {
                 Err(StoreError::Conflict { .. }) => continue,
                 Ok(()) => return Ok(part),

@@ -32,7 +32,7 @@ impl Document for Bucket {
     }
 }
 
-/// A piece of content in the blob folder.
+/// A piece of content in the home of blobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     pub blob: BlobId,
@@ -127,7 +127,7 @@ impl Document for Current {
     }
 }
 
-/// That a record names a blob: the sweep at start keeps what has one. A blob may be named by several
+/// That a record names a blob: the sweep keeps what has one. A blob may be named by several
 /// records (a copy), each under its own owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlobUse {
@@ -140,6 +140,22 @@ impl Document for BlobUse {
 
     fn key(&self) -> String {
         key(&[self.blob.as_str(), &self.owner])
+    }
+}
+
+/// That the sweep removed a blob, or is about to: no record may name it any more, however late a writer
+/// comes that was stopped between storing content and recording it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweptBlob {
+    pub blob: BlobId,
+    pub at: Timestamp,
+}
+
+impl Document for SweptBlob {
+    const KIND: &'static str = "s3.swept-blob";
+
+    fn key(&self) -> String {
+        self.blob.as_str().to_owned()
     }
 }
 

@@ -1,20 +1,30 @@
 //! Deletes content that no record names. A released use is a job; content without any use (a crash
-//! between writing and recording it) is found by the sweep at start.
+//! between writing and recording it) is found by the sweep: a job of its own, at every start and once a
+//! day, on one node at a time.
+//!
+//! Another node may be writing while this one sweeps. So content is left alone until it is old, and a
+//! [`SweptBlob`] is committed before content is looked at for the last time: whoever comes to name it
+//! before is seen, whoever comes later meets a conflict.
 
 use crate::engine::S3;
-use crate::store::BlobUse;
+use crate::store::{BlobUse, SweptBlob};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use towpath_durable::{Held, Retry, Shutdown, Worker};
 use towpath_store::blobs::BlobId;
-use towpath_store::{Document, Order, StoreError, Txn, key};
+use towpath_store::{Document, Job, Order, StoreError, Txn, key};
 
 pub const QUEUE: &str = "s3.release";
+const SWEEP_QUEUE: &str = "s3.sweep";
+const SWEEP_EVERY_MS: i64 = 24 * 3600 * 1000;
 /// Content younger than this may belong to a write that is about to record it.
 const YOUNG: Duration = Duration::from_secs(6 * 3600);
+/// No writer that was stopped comes back after so long.
+const REMEMBER_SWEPT_MS: i64 = 30 * 24 * 3600 * 1000;
+const PAGE: usize = 1000;
 
 pub async fn run(s3: Arc<S3>, shutdown: Shutdown) {
-    let worker = {
+    let releases = {
         let s3 = s3.clone();
         Worker::new(s3.store.clone(), QUEUE).concurrency(2).run(
             move |held: Held| {
@@ -24,12 +34,20 @@ pub async fn run(s3: Arc<S3>, shutdown: Shutdown) {
             shutdown.clone(),
         )
     };
-    let sweep = async {
-        if let Err(error) = s3.sweep_unnamed(&shutdown).await {
-            tracing::warn!(%error, "content without a record could not be swept; the next start tries again");
-        }
-    };
-    tokio::join!(worker, sweep);
+    let mut txn = Txn::new();
+    txn.enqueue(Job::new(SWEEP_QUEUE, "unnamed", s3.store.now()));
+    if let Err(error) = s3.store.commit(txn).await {
+        tracing::warn!(%error, "the search for content without a record waits for the next start");
+    }
+    let stop = shutdown.clone();
+    let sweeps = Worker::new(s3.store.clone(), SWEEP_QUEUE).concurrency(1).run(
+        move |held: Held| {
+            let (s3, stop) = (s3.clone(), stop.clone());
+            async move { s3.sweep_unnamed(&held, &stop).await }
+        },
+        shutdown,
+    );
+    tokio::join!(releases, sweeps);
 }
 
 impl S3 {
@@ -49,25 +67,67 @@ impl S3 {
         Ok(txn)
     }
 
-    async fn sweep_unnamed(&self, shutdown: &Shutdown) -> Result<(), StoreError> {
+    async fn sweep_unnamed(&self, held: &Held, stop: &Shutdown) -> Result<Txn, Retry> {
         let mut removed = 0u64;
-        let now = self.store.now().as_millis().max(0) as u64;
-        let young_since = SystemTime::UNIX_EPOCH + Duration::from_millis(now).saturating_sub(YOUNG);
+        let now = self.store.now();
+        let young_since = SystemTime::UNIX_EPOCH
+            + Duration::from_millis(now.as_millis().max(0) as u64).saturating_sub(YOUNG);
         for shard in 0..=u8::MAX {
+            if stop.is_shutdown() || held.is_cancelled() {
+                return Err(Retry::after(0, "stopped"));
+            }
             for (blob, written_at) in self.blobs.ids(shard).await? {
-                if shutdown.is_shutdown() || written_at > young_since {
-                    continue;
-                }
-                let prefix = key(&[blob.as_str(), ""]);
-                if self.store.list::<BlobUse>(&prefix, None, 1, Order::Ascending).await?.items.is_empty() {
-                    self.blobs.delete(&blob).await?;
+                if written_at <= young_since && self.sweep_one(&blob).await? {
                     removed += 1;
                 }
             }
         }
+        self.forget_swept().await?;
         if removed > 0 {
             tracing::info!(removed, "removed content that no record named");
         }
-        Ok(())
+        let mut txn = Txn::new();
+        txn.enqueue(Job::new(SWEEP_QUEUE, held.key.clone(), now.plus_millis(SWEEP_EVERY_MS)));
+        Ok(txn)
+    }
+
+    async fn is_named(&self, blob: &BlobId) -> Result<bool, StoreError> {
+        let prefix = key(&[blob.as_str(), ""]);
+        Ok(!self.store.list::<BlobUse>(&prefix, None, 1, Order::Ascending).await?.items.is_empty())
+    }
+
+    /// Removes a blob that nobody names, and says whether it did.
+    async fn sweep_one(&self, blob: &BlobId) -> Result<bool, StoreError> {
+        if self.is_named(blob).await? {
+            return Ok(false);
+        }
+        let mut txn = Txn::new();
+        txn.put(&SweptBlob { blob: blob.clone(), at: self.store.now() });
+        self.store.commit(txn).await?;
+        if self.is_named(blob).await? {
+            if let Some(wrong) = self.store.get::<SweptBlob>(blob.as_str()).await? {
+                let mut txn = Txn::new();
+                txn.delete(&wrong);
+                self.store.commit(txn).await?;
+            }
+            return Ok(false);
+        }
+        self.blobs.delete(blob).await?;
+        Ok(true)
+    }
+
+    async fn forget_swept(&self) -> Result<(), StoreError> {
+        let before = self.store.now().plus_millis(-REMEMBER_SWEPT_MS);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.list::<SweptBlob>("", after.as_deref(), PAGE, Order::Ascending).await?;
+            let mut txn = Txn::new();
+            page.items.iter().filter(|swept| swept.at < before).for_each(|swept| _ = txn.delete(swept));
+            self.store.commit(txn).await?;
+            after = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(()),
+            };
+        }
     }
 }

@@ -19,7 +19,8 @@ mod usage_of;
 mod user;
 
 use crate::service::IdentityService;
-use towpath_api::{ApiError, Call, async_trait};
+use std::time::Duration;
+use towpath_api::{ApiError, Call, async_trait, id};
 use towpath_api_iam::*;
 use towpath_api_sts::{
     AssumeRoleInput, AssumeRoleOutput, GetAccessKeyInfoInput, GetAccessKeyInfoOutput, GetCallerIdentityInput,
@@ -38,11 +39,28 @@ fn required<T>(member: Option<T>, name: &str) -> Result<T, ApiError> {
     })
 }
 
+/// How often an operation is decided again because another node changed something at the same moment.
+const ROUNDS: u32 = 20;
+/// [`crate::problem::Problem`]'s code for it. Nothing of the operation was written then.
+const CONFLICT: &str = "ConcurrentModification";
+
+/// Up to 20 ms, so that two nodes do not meet again and again.
+async fn pause() {
+    let [random] = id::random_bytes::<1>();
+    tokio::time::sleep(Duration::from_micros(u64::from(random) * 80)).await;
+}
+
 macro_rules! operations {
     (impl $trait:ident { $($name:ident($input:ty) -> $output:ty = $($handler:ident)::+;)* }) => {
         #[async_trait]
         impl $trait for IdentityService {
             $(async fn $name(&self, call: &Call, input: $input) -> Result<$output, ApiError> {
+                for _ in 1..ROUNDS {
+                    match $($handler)::+(self, call, input.clone()).await {
+                        Err(error) if error.code == CONFLICT => pause().await,
+                        outcome => return outcome,
+                    }
+                }
                 $($handler)::+(self, call, input).await
             })*
         }
