@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -39,8 +40,11 @@ class Server:
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.extra = list(extra)
+        # A server that speaks TLS: by an authority of its own, or by a certificate that the test gives it.
+        tls = any(word.startswith("--tls") for word in self.extra)
+        self.authority = self.data / "tls/authority.pem" if tls else None
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.environment = environment or {}
         self.process = None
         self.clients = {}
@@ -62,10 +66,14 @@ class Server:
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
         try:
-            with urllib.request.urlopen(self.url + "/_towpath/health", timeout=1) as answer:
+            with urllib.request.urlopen(self.url + "/_towpath/health", timeout=1, context=self.trust()) as answer:
                 return answer.status == 200
         except OSError:
             return False
+
+    def trust(self):
+        """What a client of Python's own has to know of certificates."""
+        return ssl.create_default_context(cafile=str(self.authority)) if self.authority else None
 
     def kill(self):
         """kill -9, as a power cut would."""
@@ -97,8 +105,16 @@ class Server:
     def env(self, keys=None):
         """The environment of a client program, as `towpath env` gives it."""
         access, secret = keys or self.root_keys()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        return kept | {
+        # Git's variable would win over what is said for this server alone; `towpath env` unsets it, too.
+        dropped = ("AWS_", "GIT_SSL_CAINFO") if self.authority else ("AWS_",)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        trust = {} if not self.authority else {
+            "AWS_CA_BUNDLE": str(self.authority),
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{self.url}/.sslCAInfo",
+            "GIT_CONFIG_VALUE_0": str(self.authority),
+        }
+        return kept | trust | {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ENDPOINT_URL_S3": self.url,
             "AWS_ACCESS_KEY_ID": access,
@@ -119,7 +135,8 @@ class Server:
             settings = {"retries": {"max_attempts": 1}} | config
             self.clients[wanted] = SESSION.client(
                 service, aws_access_key_id=access, aws_secret_access_key=secret, aws_session_token=token,
-                endpoint_url=self.url, config=Config(**settings))
+                endpoint_url=self.url, config=Config(**settings),
+                verify=str(self.authority) if self.authority else None)
         return self.clients[wanted]
 
     def aws(self, *words, keys=None, check=True, cwd=None):

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use towpath_agent::trust;
 use towpath_api::{Clock, SystemClock, model};
 use towpath_iam::RootCredentials;
 use towpath_wire::sigv4::{SigningKeys, sign_request};
@@ -31,6 +32,9 @@ pub enum ClientError {
 pub struct Client {
     pub endpoint: String,
     pub region: String,
+    /// The certificate of the server's own authority, where it is known.
+    pub authority: Option<PathBuf>,
+    agent: ureq::Agent,
     access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
@@ -43,6 +47,9 @@ pub struct Connection {
     pub endpoint: String,
     pub region: String,
     pub account: String,
+    /// The certificate of the server's own authority, where it speaks TLS by one.
+    #[serde(default)]
+    pub authority: Option<PathBuf>,
 }
 
 impl Connection {
@@ -102,8 +109,13 @@ impl Client {
         };
         let session_token = from_environment.as_ref().and_then(|_| set("AWS_SESSION_TOKEN"));
         let keys = from_environment.or_else(|| root_credentials(&data)).ok_or(ClientError::NoCredentials)?;
+        let authority = known.as_ref().and_then(|known| known.authority.clone());
+        let endpoint = trim(endpoint.or(known.map(|known| known.endpoint)).unwrap_or_else(default_endpoint));
+        let agent = agent(&endpoint, authority.as_deref())?;
         Ok(Client {
-            endpoint: trim(endpoint.or(known.map(|known| known.endpoint)).unwrap_or_else(default_endpoint)),
+            endpoint,
+            authority,
+            agent,
             region: region.or(known_region).unwrap_or_else(|| config::DEFAULT_REGION.into()),
             access_key_id: keys.access_key_id,
             secret_access_key: keys.secret_access_key,
@@ -185,12 +197,7 @@ impl Client {
             .body(body.to_vec())
             .map_err(|error| other(&error))?;
         request.headers_mut().extend(signed);
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .build()
-            .into();
-        let response = agent.run(request).map_err(|error| ClientError::Unreachable {
+        let response = self.agent.run(request).map_err(|error| ClientError::Unreachable {
             endpoint: self.endpoint.clone(),
             cause: error.to_string(),
         })?;
@@ -202,6 +209,16 @@ impl Client {
             .map_err(|error| ClientError::Other(format!("the answer broke off: {error}")))?;
         Ok((success, text))
     }
+}
+
+/// Connections; over TLS they trust what the machine trusts, and the server's own authority.
+fn agent(endpoint: &str, authority: Option<&Path>) -> Result<ureq::Agent, ClientError> {
+    let mut config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+    if endpoint.starts_with("https://") {
+        let trusted = trust::tls_config(authority.map(trust::Authority::File).as_slice());
+        config = config.tls_config(trusted.map_err(|error| ClientError::Other(error.to_string()))?);
+    }
+    Ok(config.build().into())
 }
 
 fn json_answer((success, text): (bool, String)) -> Result<Value, ClientError> {

@@ -20,6 +20,8 @@ pub enum ConfigError {
     Invalid { name: &'static str, value: String, wanted: &'static str },
     #[error("set both TOWPATH_ROOT_ACCESS_KEY_ID and TOWPATH_ROOT_SECRET_ACCESS_KEY, or neither")]
     HalfRootCredentials,
+    #[error("set both tls-cert and tls-key, or neither")]
+    HalfCertificate,
 }
 
 /// What can be set; every field is also a key of the configuration file.
@@ -38,9 +40,19 @@ pub struct Settings {
     /// The region that ARNs and signatures name [default: us-east-1]
     #[arg(long, env = "TOWPATH_REGION", value_name = "REGION")]
     pub region: Option<String>,
-    /// URL under which clients reach this server, for clone URLs [default: http://LISTEN]
+    /// URL under which clients reach this server, for clone URLs [default: http://LISTEN, https with TLS]
     #[arg(long, env = "TOWPATH_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Speak TLS, with certificates of an authority of the server's own, made at the first start
+    #[arg(long, env = "TOWPATH_TLS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub tls: Option<bool>,
+    /// Speak TLS, with the certificate in this PEM file, followed by its chain; read again on SIGHUP
+    #[arg(long, env = "TOWPATH_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, env = "TOWPATH_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Builds that run at the same time [default: number of processors]
     #[arg(long, env = "TOWPATH_BUILD_SLOTS", value_name = "N")]
     pub build_slots: Option<usize>,
@@ -61,6 +73,46 @@ pub struct Settings {
     pub log: Option<String>,
 }
 
+/// What the server speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    /// TLS with certificates of an authority of the server's own.
+    Local,
+    /// TLS with a certificate from files.
+    Given {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+}
+
+impl Transport {
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Transport::Plain => "http",
+            Transport::Local | Transport::Given { .. } => "https",
+        }
+    }
+
+    fn decide(
+        tls: Option<bool>,
+        certificate: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<Transport, ConfigError> {
+        match (tls, certificate, key) {
+            (Some(false), None, None) | (None, None, None) => Ok(Transport::Plain),
+            (Some(true), None, None) => Ok(Transport::Local),
+            (None | Some(true), Some(certificate), Some(key)) => Ok(Transport::Given { certificate, key }),
+            (Some(false), _, _) => Err(ConfigError::Invalid {
+                name: "tls",
+                value: "false".into(),
+                wanted: "true or left out where tls-cert and tls-key are set",
+            }),
+            _ => Err(ConfigError::HalfCertificate),
+        }
+    }
+}
+
 /// Settings with everything decided.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -69,6 +121,7 @@ pub struct Config {
     pub account: String,
     pub region: String,
     pub public_url: Option<String>,
+    pub transport: Transport,
     pub build_slots: usize,
     pub pass_env: Vec<String>,
     pub pass_folder: Vec<PathBuf>,
@@ -123,6 +176,11 @@ impl Config {
             account,
             region,
             public_url: flags.public_url.or(file.public_url),
+            transport: Transport::decide(
+                flags.tls.or(file.tls),
+                flags.tls_cert.or(file.tls_cert),
+                flags.tls_key.or(file.tls_key),
+            )?,
             build_slots: slots,
             pass_env: either(flags.pass_env, file.pass_env),
             pass_folder: folders,
@@ -191,6 +249,22 @@ mod tests {
         assert_eq!(config.region, "eu-north-1");
         assert_eq!(config.pass_env, ["A"]);
         assert_eq!(config.account, DEFAULT_ACCOUNT);
+    }
+
+    #[test]
+    fn tls_is_decided_once() {
+        let decide = |tls, certificate: Option<&str>, key: Option<&str>| {
+            Transport::decide(tls, certificate.map(Into::into), key.map(Into::into))
+        };
+        let given = Transport::Given { certificate: "c".into(), key: "k".into() };
+        assert_eq!(decide(None, None, None).unwrap(), Transport::Plain);
+        assert_eq!(decide(Some(true), None, None).unwrap(), Transport::Local);
+        assert_eq!(decide(None, Some("c"), Some("k")).unwrap(), given);
+        assert_eq!(decide(Some(true), Some("c"), Some("k")).unwrap(), given);
+        for half in [decide(None, Some("c"), None), decide(Some(true), None, Some("k"))] {
+            assert!(half.unwrap_err().to_string().contains("both tls-cert and tls-key"));
+        }
+        assert!(decide(Some(false), Some("c"), Some("k")).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod config;
 mod server;
+mod tls;
 mod xml;
 
 use clap::Parser;

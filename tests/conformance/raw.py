@@ -27,7 +27,12 @@ class Answer:
 
 
 def send(server, method, path, headers, body=b""):
-    with urllib3.HTTPConnectionPool("127.0.0.1", server.port, timeout=60) as pool:
+    kind, more = urllib3.HTTPConnectionPool, {}
+    if server.authority:
+        kind, more = urllib3.HTTPSConnectionPool, {"ca_certs": str(server.authority)}
+        host = {name.lower(): value for name, value in headers.items()}.get("host", "127.0.0.1").split(":")[0]
+        more |= {"server_hostname": host, "assert_hostname": host} if host != "127.0.0.1" else {}
+    with kind("127.0.0.1", server.port, timeout=60, **more) as pool:
         return Answer(pool.urlopen(method, path, body=body, headers=headers, retries=False, redirect=False))
 
 

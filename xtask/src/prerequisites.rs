@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Unmodified foreign clients, and what runs the stories.
-const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "pytest", "pytest-timeout"];
+const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "git-remote-codecommit", "pytest", "pytest-timeout"];
 /// A program and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] =
     &[("git", "git"), ("openssl", "openssl"), ("setfacl", "acl"), ("unzip", "unzip")];
@@ -57,7 +57,13 @@ fn has_postgresql() -> bool {
 
 /// What benchmarks compare with. What cannot be installed is told, and then by the benchmark too.
 pub fn references() {
-    let wanted = [("zip", "zip"), ("bwrap", "bubblewrap"), ("dockerd", "docker.io")];
+    let wanted = [
+        ("zip", "zip"),
+        ("bwrap", "bubblewrap"),
+        ("dockerd", "docker.io"),
+        ("nginx", "nginx-light"),
+        ("fcgiwrap", "fcgiwrap"),
+    ];
     let missing: Vec<&str> =
         wanted.iter().filter(|(program, _)| !found(program)).map(|(_, package)| *package).collect();
     if let Err(error) = install(&missing) {

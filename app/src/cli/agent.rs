@@ -25,6 +25,13 @@ pub struct Agent {
     /// Where revisions are kept
     #[arg(long, default_value = towpath_agent::DEFAULT_ROOT, value_name = "DIR")]
     root_dir: PathBuf,
+    /// An authority to trust besides the machine's own: a file, or the certificate itself (PEM), as
+    /// `towpath ca` prints it
+    #[arg(long, env = "TOWPATH_CA", value_name = "FILE|PEM")]
+    ca: Option<String>,
+    /// Connect there, whatever the endpoint's name leads to, as through a relay
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    connect_to: Option<std::net::SocketAddr>,
     /// What is logged: error, warn, info, debug
     #[arg(long, env = "TOWPATH_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
@@ -65,6 +72,8 @@ impl Agent {
         let config = Config {
             tags: self.tags,
             root_dir: self.root_dir,
+            authority: self.ca,
+            connect_to: self.connect_to,
             ..Config::new(self.endpoint, region, self.name, credentials()?)
         };
         towpath_agent::run(config, Stop::on_signals()?)?;

@@ -18,6 +18,8 @@ use towpath_runner::{
 
 /// Where an agent inside finds the server, whatever its address outside is.
 const INSIDE_PORT: u16 = 4566;
+/// What fits into a command's environment.
+const MAX_AUTHORITY_BYTES: usize = 64 << 10;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  towpath host run web-1 --tag role=web --publish 8081:8080\n  \
@@ -153,7 +155,7 @@ impl Run {
                 inside: SocketAddr::from(([127, 0, 0, 1], INSIDE_PORT)),
                 outside: outside_address(&client.endpoint)?,
             };
-            (vec![relay], Some(agent_command(&self.name, &client.region, &keys)))
+            (vec![relay], Some(agent_command(&self.name, &client, &keys)?))
         };
         let state = state_dir(self.data.as_deref());
         if host::list(&state)?.iter().any(|running| running.name == self.name) {
@@ -214,29 +216,55 @@ fn published(outside: u16, inside: u16) -> Publish {
 }
 
 /// The agent, with credentials in its own environment only.
-fn agent_command(name: &str, region: &str, keys: &registration::Keys) -> Vec<String> {
-    vec![
+fn agent_command(name: &str, client: &Client, keys: &registration::Keys) -> Result<Vec<String>, CliError> {
+    let mut command = vec![
         "/usr/bin/env".into(),
         format!("AWS_ACCESS_KEY_ID={}", keys.access_key_id),
         format!("AWS_SECRET_ACCESS_KEY={}", keys.secret_access_key),
-        format!("AWS_REGION={region}"),
-        "/usr/local/bin/towpath".into(),
-        "agent".into(),
-        "--endpoint".into(),
-        format!("http://127.0.0.1:{INSIDE_PORT}"),
-        "--name".into(),
-        name.into(),
-    ]
+        format!("AWS_REGION={}", client.region),
+    ];
+    let relay = format!("127.0.0.1:{INSIDE_PORT}");
+    if !client.endpoint.starts_with("https://") {
+        command.extend(["/usr/local/bin/towpath", "agent", "--endpoint"].map(str::to_owned));
+        command.push(format!("http://{relay}"));
+    } else {
+        // The certificate is for the server's own name, so the agent keeps that and is told where to connect.
+        if let Some(authority) = authority(client)? {
+            command.push(format!("TOWPATH_CA={authority}"));
+        }
+        command.extend(["/usr/local/bin/towpath", "agent", "--endpoint"].map(str::to_owned));
+        command.extend([client.endpoint.clone(), "--connect-to".to_owned(), relay]);
+    }
+    command.extend(["--name".to_owned(), name.to_owned()]);
+    Ok(command)
 }
 
-/// The address behind an `http://` URL, for the relay.
+/// The certificate that this machine's tools were told to trust; what the machine trusts anyway is inside too.
+fn authority(client: &Client) -> Result<Option<String>, CliError> {
+    let named = std::env::var_os(super::env::CA_BUNDLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let Some(path) = client.authority.clone().or(named) else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if text.len() > MAX_AUTHORITY_BYTES {
+        let path = path.display();
+        return Err(format!(
+            "{path} has more certificates than a host can be given; name one with the authority alone"
+        )
+        .into());
+    }
+    Ok(Some(text))
+}
+
+/// The address behind a URL, for the relay.
 fn outside_address(endpoint: &str) -> Result<SocketAddr, CliError> {
     use std::net::ToSocketAddrs;
-    let rest = endpoint
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("{endpoint}: a host reaches its server over http:// only"))?;
+    let (rest, usual_port) = match (endpoint.strip_prefix("http://"), endpoint.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, 80),
+        (_, Some(rest)) => (rest, 443),
+        _ => return Err(format!("{endpoint}: a host reaches its server over http:// or https://").into()),
+    };
     let authority = rest.split('/').next().unwrap_or_default();
-    let with_port = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:{usual_port}") };
     let mut found = with_port.to_socket_addrs().map_err(|error| format!("{endpoint}: {error}"))?;
     found.next().ok_or_else(|| format!("{endpoint} has no address").into())
 }
@@ -333,8 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_can_be_relayed() {
-        assert_eq!(outside_address("http://127.0.0.1:5000").unwrap().port(), 5000);
-        assert!(outside_address("https://127.0.0.1:5000").is_err());
+    fn where_a_relay_leads() {
+        for (endpoint, address) in [
+            ("http://127.0.0.1:5000", "127.0.0.1:5000"),
+            ("http://127.0.0.1", "127.0.0.1:80"),
+            ("https://127.0.0.1:5000/", "127.0.0.1:5000"),
+            ("https://[::1]", "[::1]:443"),
+        ] {
+            assert_eq!(outside_address(endpoint).unwrap().to_string(), address);
+        }
+        assert!(outside_address("ftp://127.0.0.1:5000").is_err());
     }
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod approval;
+mod ca;
 mod env;
 mod events;
 mod host;
@@ -44,6 +45,8 @@ enum Command {
     Up(up::Up),
     /// Print a shell's exports that point AWS tools at the server
     Env(env::Env),
+    /// Print the certificate of the server's own authority, for clients to trust
+    Ca(ca::Ca),
     /// Write an AWS profile that points at the server
     Profile(profile::Profile),
     /// Run the deployment agent on this host
@@ -69,6 +72,7 @@ impl Cli {
         match self.command {
             Command::Up(command) => command.run(),
             Command::Env(command) => command.run(),
+            Command::Ca(command) => command.run(),
             Command::Profile(command) => command.run(),
             Command::Agent(command) => command.run(),
             Command::Host(command) => command.run(),

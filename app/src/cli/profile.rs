@@ -42,11 +42,9 @@ impl Profile {
         let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
         let section =
             if self.name == "default" { "default".into() } else { format!("profile {}", self.name) };
-        write_section(
-            &config,
-            &section,
-            &[("region", value("AWS_REGION")), ("endpoint_url", value("AWS_ENDPOINT_URL"))],
-        )?;
+        let mut pairs = vec![("region", value("AWS_REGION")), ("endpoint_url", value("AWS_ENDPOINT_URL"))];
+        pairs.extend(Some(("ca_bundle", value(env::CA_BUNDLE))).filter(|(_, path)| !path.is_empty()));
+        write_section(&config, &section, &pairs)?;
         write_section(
             &credentials,
             &self.name,

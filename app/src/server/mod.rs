@@ -2,11 +2,15 @@
 
 mod descriptors;
 mod internal;
+mod listeners;
 mod services;
 
 use crate::client::Connection;
-use crate::config::Config;
+use crate::config::{Config, Transport};
+use crate::tls::{self, Certificates, TlsError};
+use listeners::{Listeners, reachable};
 use services::Services;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +29,8 @@ pub enum StartError {
     Data { path: PathBuf, cause: std::io::Error },
     #[error("{address} cannot be listened on: {cause}")]
     Listen { address: std::net::SocketAddr, cause: std::io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("{part} cannot start: {cause}")]
     Part { part: &'static str, cause: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -41,6 +47,7 @@ pub struct Running {
     pub account: String,
     pub region: String,
     pub root_key: String,
+    certificates: Option<Arc<Certificates>>,
     shutdown: Shutdown,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     background: JoinSet<()>,
@@ -51,24 +58,29 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let unusable = |cause| StartError::Data { path: config.data.clone(), cause };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data).map_err(unusable)?;
     let data = config.data.canonicalize().map_err(unusable)?;
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .map_err(|cause| StartError::Listen { address: config.listen, cause })?;
-    let address = listener.local_addr().map_err(unusable)?;
-    let endpoint = format!("http://{address}");
+    let listeners = Listeners::open(config.listen, |address| {
+        let hosts = tls::hosts(address, config.public_url.as_deref());
+        Ok(Certificates::open(&config.transport, &data, &hosts)?)
+    })
+    .await?;
+    let certificates = listeners.certificates().cloned();
+    let endpoint = endpoint(&config, listeners.public_address());
+    warn_of_uncovered(certificates.as_deref(), &endpoint);
     let public_url = config.public_url.clone().unwrap_or_else(|| endpoint.clone());
     let shutdown = Shutdown::new();
-    let services = Services::open(&config, &data, &public_url, address).await?;
+    let services = Services::open(&config, &data, &public_url, &listeners).await?;
     let mut background = JoinSet::new();
     services.run(&mut background, &shutdown);
+    if let Some(certificates) = &certificates {
+        background.spawn(certificates.clone().keep_valid(shutdown.clone()));
+    }
     let server: Arc<Server> = Arc::new(services.serve(&config));
-    let stopping = shutdown.clone();
-    let serving =
-        tokio::spawn(async move { server.serve(listener, async move { stopping.wait().await }).await });
+    let serving = listeners.serve(server, &shutdown)?;
     let connection = Connection {
         endpoint: endpoint.clone(),
         region: config.region.clone(),
         account: config.account.clone(),
+        authority: certificates.as_ref().and_then(|certificates| certificates.authority(&data)),
     };
     connection.write(&data).map_err(unusable)?;
     Ok(Running {
@@ -77,10 +89,32 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         data,
         account: config.account,
         region: config.region,
+        certificates,
         shutdown,
         serving,
         background,
     })
+}
+
+/// Where this machine's own tools find the server: with a given certificate the public URL, for that is
+/// what the certificate is for.
+fn endpoint(config: &Config, listening: SocketAddr) -> String {
+    let public = config.public_url.as_ref().filter(|_| matches!(config.transport, Transport::Given { .. }));
+    match public.filter(|url| url.starts_with("https://")) {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("{}://{}", config.transport.scheme(), reachable(listening)),
+    }
+}
+
+fn warn_of_uncovered(certificates: Option<&Certificates>, endpoint: &str) {
+    if let (Some(certificates), Some(host)) = (certificates, tls::host_of(endpoint))
+        && !certificates.covers(&host)
+    {
+        tracing::warn!(
+            host,
+            "the certificate is not for this host: set --public-url to a URL that it is for"
+        );
+    }
 }
 
 impl Running {
@@ -89,7 +123,17 @@ impl Running {
     pub async fn wait(mut self) -> Result<(), StartError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(part("signal handling"))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(part("signal handling"))?;
+        let given = self.certificates.clone().filter(|certificates| certificates.is_given());
+        let reloading = async {
+            let Some(certificates) = given else { return std::future::pending().await };
+            let mut hangup = signal(SignalKind::hangup())?;
+            while hangup.recv().await.is_some() {
+                certificates.reload();
+            }
+            Ok::<(), std::io::Error>(())
+        };
         tokio::select! {
+            ended = reloading => ended.map_err(part("signal handling"))?,
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             ended = &mut self.serving => {

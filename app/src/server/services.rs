@@ -1,9 +1,11 @@
 //! Every service with the handles that it needs. A service knows the others by their public traits.
 
 use super::internal::Internal;
+use super::listeners::Listeners;
 use super::{StartError, part};
 use crate::client::identity_dir;
 use crate::config::Config;
+use crate::tls;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,14 +41,14 @@ impl Services {
         config: &Config,
         data: &Path,
         public_url: &str,
-        address: SocketAddr,
+        listeners: &Listeners,
     ) -> Result<Services, StartError> {
         let store = Store::open(Options::new(data.join("store"))).await.map_err(part("the store"))?;
         let iam = IdentityService::open(iam_config(config, data), store.clone()).map_err(part("IAM"))?;
         let s3_config = towpath_s3::Config {
             account: config.account.clone(),
             region: config.region.clone(),
-            domains: vec!["localhost".into(), format!("localhost:{}", address.port())],
+            domains: ["localhost".to_owned()].into_iter().chain(tls::host_of(public_url)).collect(),
         };
         let blobs = Blobs::open(data.join("objects")).await.map_err(part("S3"))?;
         let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config);
@@ -63,7 +65,7 @@ impl Services {
         let swept = runner.sweep().await.map_err(part("the sandbox runner"))?;
         tracing::debug!(?swept, "removed what an earlier server's sandboxes left");
         let codebuild = CodeBuildService::new(
-            codebuild_config(config, data, address),
+            codebuild_config(config, data, listeners.relayed_address(), public_url),
             store.clone(),
             towpath_codebuild::Handles {
                 identity: iam.clone(),
@@ -157,17 +159,17 @@ fn runner_config(config: &Config, data: &Path) -> towpath_runner::Config {
     runner
 }
 
-fn codebuild_config(config: &Config, data: &Path, address: SocketAddr) -> towpath_codebuild::Config {
-    // A server on every address is reached on this machine's own.
-    let own = if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
-    };
+fn codebuild_config(
+    config: &Config,
+    data: &Path,
+    address: SocketAddr,
+    public_url: &str,
+) -> towpath_codebuild::Config {
     towpath_codebuild::Config {
         data_dir: data.join("codebuild"),
         workers: config.build_slots,
-        endpoint: Some(own),
+        endpoint: Some(address),
+        public_url: Some(public_url.to_owned()),
     }
 }
 

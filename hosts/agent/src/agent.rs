@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Runs until `stop`. Errors are those of the start; later ones are waited out.
 pub fn run(config: Config, stop: Arc<Stop>) -> Result<(), AgentError> {
     let folder = |source| AgentError::Folder { path: config.root_dir.clone(), source };
-    let client = Client::new(&config.endpoint, &config.region, &config.credentials)?;
+    let client = Client::new(&config)?;
     let layout = Layout::new(&config.root_dir).map_err(folder)?;
     let _lock = lock(&layout)?;
     let kept = Kept::new(&layout);

@@ -2,7 +2,9 @@
 //!
 //! Credentials stay in here: they are in no log, no error and no script's environment.
 
-use crate::{AgentError, Credentials};
+use crate::reach::Reach;
+use crate::trust::{self, Authority};
+use crate::{AgentError, Config, Credentials};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use std::fmt;
 use std::io::Read;
@@ -11,6 +13,8 @@ use towpath_api::model::Service;
 use towpath_api::{ApiError, Clock, Fault, Node, SystemClock};
 use towpath_wire::client::{json_answer, json_request};
 use towpath_wire::sigv4::{SigningKeys, sign_request};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::DefaultConnector;
 
 /// An answer is small; a bundle is streamed and not read through here.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
@@ -86,8 +90,9 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    pub fn new(endpoint: &str, region: &str, credentials: &Credentials) -> Result<Client, AgentError> {
-        let invalid = |reason: &str| AgentError::Endpoint(endpoint.to_owned(), reason.to_owned());
+    pub fn new(config: &Config) -> Result<Client, AgentError> {
+        let Config { endpoint, region, credentials, connect_to, .. } = config;
+        let invalid = |reason: &str| AgentError::Endpoint(endpoint.clone(), reason.to_owned());
         let uri: Uri = endpoint.trim_end_matches('/').parse().map_err(|_| invalid("it is no URL"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(invalid("it must begin with http:// or https://"));
@@ -96,18 +101,22 @@ impl Client {
             return Err(invalid("it must have no path"));
         }
         let host = uri.host().ok_or_else(|| invalid("it names no host"))?;
-        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]") || connect_to.is_some();
         let proxy = if local { None } else { ureq::Proxy::try_from_env() };
-        let agent = ureq::Agent::config_builder()
+        let mut settings = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(2)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .proxy(proxy)
-            .user_agent(concat!("towpath-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
-        Ok(Client { agent, endpoint: uri, region: region.to_owned(), credentials: credentials.clone() })
+            .user_agent(concat!("towpath-agent/", env!("CARGO_PKG_VERSION")));
+        if uri.scheme_str() == Some("https") {
+            let authority = config.authority.as_deref().map(Authority::parse);
+            settings = settings.tls_config(trust::tls_config(authority.as_slice())?);
+        }
+        let reach = Reach { connect_to: *connect_to, by_name: DefaultResolver::default() };
+        let agent = ureq::Agent::with_parts(settings.build(), DefaultConnector::new(), reach);
+        Ok(Client { agent, endpoint: uri, region: region.clone(), credentials: credentials.clone() })
     }
 
     pub fn endpoint(&self) -> String {

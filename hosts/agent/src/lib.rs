@@ -26,15 +26,18 @@ mod identity;
 mod install;
 mod journal;
 mod layout;
+mod reach;
 mod register;
 mod spec;
 mod stop;
+pub mod trust;
 mod work;
 
 pub use agent::run;
 pub use stop::Stop;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,6 +74,10 @@ pub struct Config {
     pub stop_grace: Duration,
     /// How often the server hears that a command is still being worked on.
     pub heartbeat: Duration,
+    /// An authority whose certificates are trusted besides those that the machine trusts: a file, or PEM.
+    pub authority: Option<String>,
+    /// Where the server is reached, when that is not where the endpoint's name leads.
+    pub connect_to: Option<SocketAddr>,
 }
 
 impl Config {
@@ -90,6 +97,8 @@ impl Config {
             keep_revisions: 5,
             stop_grace: Duration::from_secs(10),
             heartbeat: Duration::from_secs(20),
+            authority: None,
+            connect_to: None,
         }
     }
 }
@@ -99,6 +108,8 @@ impl Config {
 pub enum AgentError {
     #[error("the endpoint {0:?} cannot be used: {1}")]
     Endpoint(String, String),
+    #[error(transparent)]
+    Trust(#[from] trust::TrustError),
     #[error("{path}: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
     #[error("another agent works in {0}; stop it, or give this one a folder of its own with --root-dir")]

@@ -54,6 +54,9 @@ pub struct Config {
     /// Where this server listens, as seen on the host: a build's `AWS_ENDPOINT_URL` leads there through a
     /// relay. `None`: builds get no credentials and no endpoint.
     pub endpoint: Option<SocketAddr>,
+    /// What clone URLs begin with. Where that is not what a build reaches, its git is told to go to the
+    /// endpoint instead.
+    pub public_url: Option<String>,
 }
 
 /// What CodeBuild needs from others.

@@ -4,13 +4,14 @@
 use crate::access::Requester;
 use crate::api::Api;
 use crate::engine::S3;
+use crate::{errors, signature};
 use http::Uri;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use s3s::host::MultiDomain;
+use s3s::host::{S3Host, VirtualHost};
 use s3s::service::S3ServiceBuilder;
 use std::sync::Arc;
-use towpath_api::async_trait;
+use towpath_api::{ApiError, async_trait};
 use towpath_wire::server::handler::{self, Handler, Peer, Request, RequestId, Response};
 use towpath_wire::sigv4::v2;
 use towpath_wire::uri;
@@ -40,15 +41,14 @@ impl Handler for S3Handler {
         if let Some(unsigned) = self.presigned_with_token(&parts, &mut requester).await {
             parts.uri = unsigned;
         }
+        if let Err(error) = signature::check(&parts, self.0.store.now()) {
+            return refusal(error, &request_id);
+        }
         let request = Request::from_parts(parts, body);
         let mut builder = S3ServiceBuilder::new(Api(self.0.clone()));
         builder.set_auth(requester.clone());
         builder.set_access(requester);
-        if let Ok(domains) = MultiDomain::new(&self.0.config.domains)
-            && !self.0.config.domains.is_empty()
-        {
-            builder.set_host(domains);
-        }
+        builder.set_host(Hosts(self.0.clone()));
         let answer = builder.build().call(request.map(s3s::Body::from)).await;
         let mut response = match answer {
             Ok(response) => response.map(|body| body.map_err(Into::into).boxed()),
@@ -62,6 +62,43 @@ impl Handler for S3Handler {
         }
         response
     }
+}
+
+fn refusal(error: ApiError, request_id: &str) -> Response {
+    let mut error = errors::to_s3(error);
+    error.set_request_id(request_id);
+    match error.to_http_response() {
+        Ok(response) => response.map(|body| body.map_err(Into::into).boxed()),
+        Err(error) => {
+            tracing::error!(%error, "a refusal could not be written");
+            handler::answer(http::StatusCode::INTERNAL_SERVER_ERROR, "application/xml", "")
+        }
+    }
+}
+
+/// Which bucket a host names. A host that is none of ours names none: whatever a client calls this server, a
+/// path-style request is one.
+struct Hosts(Arc<S3>);
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> s3s::S3Result<VirtualHost<'a>> {
+        let named = VirtualHost::new(host);
+        Ok(match bucket_of(&self.0.config.domains, host) {
+            Some(bucket) => named.with_bucket(bucket),
+            None => named,
+        })
+    }
+}
+
+/// `BUCKET` of `BUCKET.domain` or `BUCKET.domain:PORT`.
+fn bucket_of<'a>(domains: &[String], host: &'a str) -> Option<&'a str> {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|c| c.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let mut buckets =
+        domains.iter().filter_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'));
+    buckets.find(|bucket| !bucket.is_empty())
 }
 
 /// What presigning with Signature Version 2 adds to a query.
@@ -78,10 +115,8 @@ impl S3Handler {
         let found = s3.identity.credential(&presented.access_key_id, token).await;
         let credential = found.ok().flatten()?;
         let host = parts.headers.get(http::header::HOST)?.to_str().ok()?;
-        let mut buckets =
-            s3.config.domains.iter().filter_map(|domain| host.strip_suffix(domain)?.strip_suffix('.'));
         let secret = &credential.secret_access_key;
-        v2::verify(parts, &presented, secret, buckets.next(), s3.store.now()).ok()?;
+        v2::verify(parts, &presented, secret, bucket_of(&s3.config.domains, host), s3.store.now()).ok()?;
         let query: Vec<String> = uri::raw_pairs(parts.uri.query().unwrap_or_default())
             .filter(|(name, _)| !SIGNED.contains(name))
             .map(|(name, value)| format!("{name}={value}"))
@@ -127,4 +162,28 @@ pub fn percent_decode(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bucket_of;
+
+    #[test]
+    fn hosts_name_buckets_below_our_domains_only() {
+        let domains = ["localhost".to_owned(), "towpath.example.com".to_owned()];
+        for (host, bucket) in [
+            ("b.localhost", Some("b")),
+            ("b.localhost:4566", Some("b")),
+            ("a.b.towpath.example.com", Some("a.b")),
+            ("localhost:4566", None),
+            ("towpath.example.com", None),
+            (".localhost", None),
+            ("blocalhost", None),
+            ("127.0.0.1:4566", None),
+            ("[::1]:4566", None),
+            ("build-server:4566", None),
+        ] {
+            assert_eq!(bucket_of(&domains, host), bucket, "{host}");
+        }
+    }
 }

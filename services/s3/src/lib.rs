@@ -27,6 +27,7 @@ mod http;
 mod listing;
 mod multipart;
 mod port;
+mod signature;
 mod store;
 mod sweep;
 

@@ -1,20 +1,31 @@
 //! Sockets: accepting, keeping alive, draining.
 
 use super::handler::{Peer, Request};
+use super::tls::Door;
 use super::{HEAD_TIMEOUT, Server};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+
+/// What a listener's clients speak.
+#[derive(Clone)]
+pub(super) enum Transport {
+    Plain,
+    Tls(Arc<Door>),
+}
 
 pub(super) async fn serve(
     server: Arc<Server>,
     listener: TcpListener,
+    transport: Transport,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(server.max_connections));
@@ -41,7 +52,7 @@ pub(super) async fn serve(
             (Ok(_), Err(error)) => return Err(error),
             (Err(closed), _) => return Err(io::Error::other(closed)),
         };
-        let connection = one(server.clone(), stream, Peer { address, secure: false }, stopped.clone());
+        let connection = one(server.clone(), stream, address, transport.clone(), stopped.clone());
         let alive = alive.clone();
         tokio::spawn(async move {
             connection.await;
@@ -74,10 +85,38 @@ fn is_passing(error: &io::Error) -> bool {
     ) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-async fn one(server: Arc<Server>, stream: TcpStream, peer: Peer, mut stopped: watch::Receiver<bool>) {
+async fn one(
+    server: Arc<Server>,
+    stream: TcpStream,
+    address: SocketAddr,
+    transport: Transport,
+    mut stopped: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
+    let door = match transport {
+        Transport::Plain => return http(server, stream, Peer { address, secure: false }, stopped).await,
+        Transport::Tls(door) => door,
+    };
+    let opened = tokio::select! {
+        opened = door.open(stream) => opened,
+        // Nobody waits for an answer yet.
+        _ = stopped.wait_for(|stop| *stop) => return,
+    };
+    match opened {
+        Ok(stream) => http(server, stream, Peer { address, secure: true }, stopped).await,
+        Err(error) => tracing::debug!(%error, peer = %address, "a connection was not opened"),
+    }
+}
+
+/// One connection's requests, until either side ends it.
+async fn http(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: Peer,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: Request| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(server.answer(request, peer).await) }

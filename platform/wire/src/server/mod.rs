@@ -5,6 +5,7 @@ pub mod body;
 mod connection;
 pub mod handler;
 mod rpc;
+mod tls;
 
 use crate::route::{Route, Router};
 use auth::Authenticator;
@@ -210,7 +211,18 @@ impl Server {
         listener: tokio::net::TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
-        connection::serve(self, listener, shutdown).await
+        connection::serve(self, listener, connection::Transport::Plain, shutdown).await
+    }
+
+    /// Like [`Server::serve`], for a port that speaks TLS and nothing else. Its requests are `secure`.
+    pub async fn serve_tls(
+        self: Arc<Self>,
+        listener: tokio::net::TcpListener,
+        config: Arc<tokio_rustls::rustls::ServerConfig>,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        let transport = connection::Transport::Tls(Arc::new(tls::Door::new(config)));
+        connection::serve(self, listener, transport, shutdown).await
     }
 
     /// Answers one request. Never fails and never panics: what goes wrong becomes an answer.

@@ -17,7 +17,25 @@ const CREDENTIAL_HELPER: &str =
 /// How commands reach this server.
 pub struct Access<'a> {
     pub url: &'a str,
+    /// What clone URLs begin with.
+    pub public_url: Option<&'a str>,
     pub credentials: &'a SessionCredentials,
+}
+
+/// What git is told besides its own configuration.
+fn git_settings(spec: &Buildspec, access: Option<&Access>) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    if spec.git_credential_helper {
+        settings.push(("credential.helper".to_owned(), CREDENTIAL_HELPER.to_owned()));
+        settings.push(("credential.UseHttpPath".to_owned(), "true".to_owned()));
+    }
+    if let Some(Access { url, public_url: Some(public), .. }) = access {
+        let (reached, public) = (format!("{url}/"), format!("{}/", public.trim_end_matches('/')));
+        if reached != public {
+            settings.push((format!("url.{reached}.insteadOf"), public));
+        }
+    }
+    settings
 }
 
 /// In rising precedence: what Towpath offers, the buildspec, the project under the start's overrides, and
@@ -34,7 +52,7 @@ pub fn variables(
     };
     set("AWS_REGION", &doc.region);
     set("AWS_DEFAULT_REGION", &doc.region);
-    if let Some(Access { url, credentials }) = access {
+    if let Some(Access { url, credentials, .. }) = access {
         for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "CODE_COMMIT_ENDPOINT"] {
             set(name, url);
         }
@@ -42,12 +60,13 @@ pub fn variables(
         set("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
         set("AWS_SESSION_TOKEN", &credentials.session_token);
     }
-    if spec.git_credential_helper {
-        set("GIT_CONFIG_COUNT", "2");
-        set("GIT_CONFIG_KEY_0", "credential.helper");
-        set("GIT_CONFIG_VALUE_0", CREDENTIAL_HELPER);
-        set("GIT_CONFIG_KEY_1", "credential.UseHttpPath");
-        set("GIT_CONFIG_VALUE_1", "true");
+    let git = git_settings(spec, access);
+    if !git.is_empty() {
+        set("GIT_CONFIG_COUNT", &git.len().to_string());
+    }
+    for (number, (name, value)) in git.iter().enumerate() {
+        set(&format!("GIT_CONFIG_KEY_{number}"), name);
+        set(&format!("GIT_CONFIG_VALUE_{number}"), value);
     }
     for (name, value) in &spec.variables {
         set(name, value);

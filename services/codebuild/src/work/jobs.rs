@@ -120,6 +120,9 @@ async fn conclude(local: &Local, ended: Result<(), Stopped>) -> Result<Txn, Retr
 pub(super) fn machine(service: &CodeBuildService) -> Arc<Machine> {
     Arc::new(Machine {
         sandboxes: service.sandboxes.clone(),
-        endpoint: service.config.endpoint.map(Endpoint::relayed),
+        endpoint: service
+            .config
+            .endpoint
+            .map(|outside| Endpoint::relayed(outside, service.config.public_url.clone())),
     })
 }

@@ -78,7 +78,11 @@ impl Attempt {
         let log = &ready.log;
         log.say("Processing environment variables").await;
         let access = self.machine.endpoint.as_ref().zip(ready.credentials.as_ref());
-        let access = access.map(|(endpoint, credentials)| Access { url: &endpoint.url, credentials });
+        let access = access.map(|(endpoint, credentials)| Access {
+            url: &endpoint.url,
+            public_url: endpoint.public_url.as_deref(),
+            credentials,
+        });
         let variables = environment::variables(doc, spec, &ready.plans, access.as_ref());
         let install = spec.phase(PhaseName::Install);
         if let Some(wanted) = install.map(|phase| &phase.runtime_versions).filter(|wanted| !wanted.is_empty())

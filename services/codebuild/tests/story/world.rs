@@ -69,8 +69,12 @@ impl World {
         let store = Store::open(Options::new(folder.path().join("store"))).await.unwrap();
         let identity = Arc::new(FakeIdentity::default());
         let sandboxes = Folders::new(folder.path().join("inside"));
-        let config =
-            Config { data_dir: folder.path().join("codebuild"), workers: 4, endpoint: Some(endpoint) };
+        let config = Config {
+            data_dir: folder.path().join("codebuild"),
+            workers: 4,
+            endpoint: Some(endpoint),
+            public_url: None,
+        };
         let handles = Handles {
             identity: identity.clone(),
             objects: objects.clone(),
