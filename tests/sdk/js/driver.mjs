@@ -58,6 +58,9 @@ async function answer(question) {
     const told = await module["waitUntil" + question.waiter](config, input);
     return { answer: { state: told.state } };
   }
+  if (question.pages && !module["paginate" + question.operation]) {
+    return { lacking: `the JavaScript SDK has no paginator of ${question.service} ${question.operation}` };
+  }
   if (question.pages) return { answer: { pages: await tag(await pages(question, input)) } };
   const command = module[question.operation + "Command"];
   if (!command) return { lacking: `the JavaScript SDK has no ${question.service} ${question.operation}` };
