@@ -148,7 +148,8 @@ class World:
         cases = "".join(f'<testcase classname="c" name="t{i}"/>' for i in range(3))
         spec = (f"version: 0.2\nphases: {{build: {{commands: ['echo ''<testsuite name=\"s\">{cases}</testsuite>'' > t.xml']}}}}\n"
                 f"reports:\n  '{groups[0]}': {{files: [t.xml]}}\n  '{groups[1]}': {{files: [t.xml]}}\n")
-        project = self.account.project(spec)
+        role = self.account.role("codebuild")
+        project = self.account.project(spec, role=role)
         ids = [client.start_build(projectName=project)["build"]["id"] for _ in range(2)]
         done = [wait_for(lambda one=one: (lambda found: found if found["buildComplete"] else None)(
             client.batch_get_builds(ids=[one])["builds"][0]), "the build ends") for one in ids]
@@ -156,7 +157,7 @@ class World:
         assert len(reports) == 4, [one["phases"] for one in done]
         # Builds that end before their sandbox would begin.
         ids += [client.start_build(projectName=project, buildspecOverride="no buildspec")["build"]["id"] for _ in range(MANY - 2)]
-        empty = {self.account.project(spec, suffix=f"p{i}") for i in range(MANY - 1)}
+        empty = {self.account.project(spec, role=role, suffix=f"p{i}") for i in range(MANY - 1)}
         self.add("codebuild", "ListBuildsForProject", {"projectName": project}, "ids", ids, size=None)
         self.add("codebuild", "ListBuilds", {}, "ids", ids, size=None, within=True)
         self.add("codebuild", "ListProjects", {}, "projects", empty | {project}, size=None, within=True)
