@@ -36,6 +36,8 @@ def wait_for(condition, what, timeout=60.0, every=0.05):
 
 
 class Server:
+    command = "up"
+
     def __init__(self, folder, extra=(), environment=None):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
@@ -55,7 +57,7 @@ class Server:
         log = open(self.folder / "server.log", "ab")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self.process = subprocess.Popen(
-            [BIN, "up", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data), *self.extra],
+            [BIN, self.command, "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data), *self.extra],
             stdout=log, stderr=log, env=environment | self.environment, start_new_session=True,
         )
         log.close()

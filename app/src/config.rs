@@ -67,6 +67,18 @@ pub struct Settings {
     /// First address of the /16 that sandboxes have as root [default: 10.213.0.0]
     #[arg(long, env = "TOWPATH_SANDBOX_NETWORK", value_name = "ADDRESS")]
     pub sandbox_network: Option<std::net::Ipv4Addr>,
+    /// `towpath server`: the PostgreSQL database of all nodes, postgresql://USER:PASSWORD@HOST/NAME
+    #[arg(long, env = "TOWPATH_DATABASE", hide_env_values = true, value_name = "URL")]
+    pub database: Option<Hidden>,
+    /// `towpath server`: the object store of all nodes, s3://BUCKET/PREFIX
+    #[arg(long, env = "TOWPATH_OBJECTS", hide_env_values = true, value_name = "URL")]
+    pub objects: Option<Hidden>,
+    /// `towpath server`: file with the secret of all nodes, instead of TOWPATH_CLUSTER_KEY
+    #[arg(long, env = "TOWPATH_CLUSTER_KEY_FILE", value_name = "FILE")]
+    pub cluster_key_file: Option<PathBuf>,
+    /// `towpath server`: this node's name [default: the machine's host name]
+    #[arg(long, env = "TOWPATH_NAME", value_name = "NAME")]
+    pub name: Option<String>,
     /// What is logged to standard error: error, warn, info, debug, or a filter such as towpath_s3=debug
     /// [default: info]
     #[arg(long, env = "TOWPATH_LOG", value_name = "FILTER")]
@@ -113,6 +125,34 @@ impl Transport {
     }
 }
 
+/// A setting that may hold a password: never shown.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Hidden, Self::Err> {
+        Ok(Hidden(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str("…")
+    }
+}
+
+/// What nodes share, as it was set.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    pub database: Option<Hidden>,
+    pub objects: Option<Hidden>,
+    pub cluster_key_file: Option<PathBuf>,
+    pub name: Option<String>,
+}
+
 /// Settings with everything decided.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -128,6 +168,7 @@ pub struct Config {
     pub sandbox_network: Option<std::net::Ipv4Addr>,
     pub log: String,
     pub root: Option<RootKeys>,
+    pub shared: Shared,
 }
 
 /// Root credentials given from outside.
@@ -187,6 +228,12 @@ impl Config {
             sandbox_network: flags.sandbox_network.or(file.sandbox_network),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             root: root_keys()?,
+            shared: Shared {
+                database: flags.database.or(file.database).filter(|url| !url.0.is_empty()),
+                objects: flags.objects.or(file.objects).filter(|url| !url.0.is_empty()),
+                cluster_key_file: flags.cluster_key_file.or(file.cluster_key_file),
+                name: flags.name.or(file.name).filter(|name| !name.is_empty()),
+            },
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a person types. Each subcommand is one file; all but `up`, `agent` and `host` are clients of the
+//! What a person types. Each subcommand is one file; all but `up`, `server`, `agent` and `host` are clients of the
 //! public API.
 
 mod agent;
@@ -11,6 +11,7 @@ mod logs;
 mod output;
 mod profile;
 mod retry;
+mod server;
 mod status;
 mod up;
 
@@ -43,6 +44,8 @@ pub struct Cli {
 enum Command {
     /// Start the server with everything in it
     Up(up::Up),
+    /// Start one node of several that share a database and an object store
+    Server(server::Server),
     /// Print a shell's exports that point AWS tools at the server
     Env(env::Env),
     /// Print the certificate of the server's own authority, for clients to trust
@@ -71,6 +74,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode, CliError> {
         match self.command {
             Command::Up(command) => command.run(),
+            Command::Server(command) => command.run(),
             Command::Env(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Profile(command) => command.run(),

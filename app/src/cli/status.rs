@@ -27,6 +27,9 @@ pub struct Status {
     /// Print the pipelines' states as JSON
     #[arg(long)]
     json: bool,
+    /// Show the nodes of `towpath server` instead
+    #[arg(long, conflicts_with_all = ["pipelines", "watch"])]
+    nodes: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -34,6 +37,14 @@ pub struct Status {
 impl Status {
     pub fn run(self) -> Result<ExitCode, CliError> {
         let client = Client::connect(&self.target)?;
+        if self.nodes {
+            let listing = client.get("/_towpath/nodes")?;
+            match self.json {
+                true => println!("{}", serde_json::to_string_pretty(&listing)?),
+                false => print!("{}", nodes(&listing)),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&self.states(&client)?)?);
             return Ok(ExitCode::SUCCESS);
@@ -66,6 +77,20 @@ impl Status {
             .map(|name| Ok(client.call(&MODEL, "GetPipelineState", &json!({ "name": name }))?))
             .collect()
     }
+}
+
+fn nodes(listing: &Value) -> String {
+    let listed = listing["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if listed.is_empty() {
+        return "this server is alone; `towpath server` is a node of several\n".into();
+    }
+    let now = SystemClock.now().as_seconds();
+    let line = |node: &Value| {
+        let text = |name: &str| harmless(node[name].as_str().unwrap_or("-"));
+        let seen = node["seenAt"].as_f64().map(|seen| output::ago(seen, now)).unwrap_or_default();
+        format!("{:<24} {:<8} {}  {}\n", text("name"), text("state"), text("endpoint"), dim(&seen))
+    };
+    listed.iter().map(line).collect()
 }
 
 fn all_pipelines(client: &Client) -> Result<Vec<String>, CliError> {

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::output::bold;
 use crate::config::{Config, Settings};
-use crate::server;
+use crate::server::{self, Cluster};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -23,25 +23,39 @@ pub struct Up {
 }
 
 impl Up {
+    pub fn config(self) -> Result<Config, CliError> {
+        Ok(Config::load(self.settings, self.config.as_deref())?)
+    }
+
     pub fn run(self) -> Result<ExitCode, CliError> {
-        let config = Config::load(self.settings, self.config.as_deref())?;
-        // The S3 library logs every client's mistake as an error; our own log of S3 says what matters.
-        let filter = EnvFilter::try_new(format!("s3s=off,{}", config.log))
-            .map_err(|error| format!("log {:?}: {error}", config.log))?;
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
-        log.with_writer(std::io::stderr).init();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let running = server::start(config).await?;
-            print_welcome(&running);
-            running.wait().await
-        })?;
-        Ok(ExitCode::SUCCESS)
+        let config = self.config()?;
+        Cluster::refuse(&config)?;
+        serve(config, None, print_welcome)
     }
 }
 
-fn print_welcome(running: &server::Running) {
+/// Runs a server until it is told to stop.
+pub fn serve(
+    config: Config,
+    cluster: Option<Cluster>,
+    welcome: impl FnOnce(&server::Running),
+) -> Result<ExitCode, CliError> {
+    // The S3 library logs every client's mistake as an error; our own log of S3 says what matters.
+    let filter = EnvFilter::try_new(format!("s3s=off,{}", config.log))
+        .map_err(|error| format!("log {:?}: {error}", config.log))?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(terminal);
+    log.with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let running = server::start(config, cluster).await?;
+        welcome(&running);
+        running.wait().await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn print_welcome(running: &server::Running) {
     let data = running.data.display();
     println!("{} is ready on {}", bold("Towpath"), bold(&running.endpoint));
     println!("  state     {data}");

@@ -1,6 +1,7 @@
-//! Towpath's own paths, below `/_towpath/`: health for whoever watches the server, and the record of
-//! events for those whom IAM allows `towpath:ListEvents`.
+//! Towpath's own paths, below `/_towpath/`: health for whoever watches the server, the record of events for
+//! those whom IAM allows `towpath:ListEvents`, and the nodes for `towpath:ListNodes`.
 
+use super::nodes::Nodes;
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use towpath_api::{ApiError, async_trait};
@@ -13,6 +14,7 @@ const MAX_EVENTS: usize = 500;
 pub struct Internal {
     pub authenticator: Authenticator,
     pub events: Arc<Events>,
+    pub nodes: Arc<Nodes>,
 }
 
 #[async_trait]
@@ -23,15 +25,8 @@ impl Handler for Internal {
             (&Method::GET, "/_towpath/health") => {
                 answer(StatusCode::OK, "application/json", r#"{"status":"ready"}"#)
             }
-            (&Method::GET, "/_towpath/events") => match self.list_events(&parts).await {
-                Ok(listing) => answer(StatusCode::OK, "application/json", listing.to_string()),
-                Err(error) => {
-                    if let Some(cause) = &error.cause {
-                        tracing::error!(%cause, "listing events failed");
-                    }
-                    json_error(&error)
-                }
-            },
+            (&Method::GET, "/_towpath/events") => rendered(self.list_events(&parts).await),
+            (&Method::GET, "/_towpath/nodes") => rendered(self.list_nodes(&parts).await),
             (method, path) => {
                 let message = format!("Towpath has no {method} {path}.");
                 json_error(&ApiError::client("UnknownOperationException", message).with_status(404))
@@ -40,7 +35,24 @@ impl Handler for Internal {
     }
 }
 
+fn rendered(listing: Result<serde_json::Value, ApiError>) -> Response {
+    match listing {
+        Ok(listing) => answer(StatusCode::OK, "application/json", listing.to_string()),
+        Err(error) => {
+            if let Some(cause) = &error.cause {
+                tracing::error!(%cause, "a listing failed");
+            }
+            json_error(&error)
+        }
+    }
+}
+
 impl Internal {
+    async fn list_nodes(&self, parts: &http::request::Parts) -> Result<serde_json::Value, ApiError> {
+        let call = self.authenticator.authenticate(parts, "towpath", Payload::Bytes(b"")).await?;
+        self.nodes.list(&call).await
+    }
+
     async fn list_events(&self, parts: &http::request::Parts) -> Result<serde_json::Value, ApiError> {
         let call = self.authenticator.authenticate(parts, "towpath", Payload::Bytes(b"")).await?;
         let parameter = |name: &str| {

@@ -1,15 +1,20 @@
 //! Joins the services into one server, and ends them in order. Nothing else knows more than one service.
 
+mod cluster;
 mod descriptors;
 mod internal;
 mod listeners;
+mod nodes;
 mod services;
+
+pub use cluster::Cluster;
 
 use crate::client::Connection;
 use crate::config::{Config, Transport};
 use crate::tls::{self, Certificates, TlsError};
 use listeners::{Listeners, reachable};
 use services::Services;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -51,13 +56,16 @@ pub struct Running {
     shutdown: Shutdown,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     background: JoinSet<()>,
+    /// A node's own data folder.
+    _lock: Option<File>,
 }
 
-/// Opens the state, starts every service, and listens.
-pub async fn start(config: Config) -> Result<Running, StartError> {
+/// Opens the state, starts every service, and listens: alone, or as a node of a cluster.
+pub async fn start(config: Config, cluster: Option<Cluster>) -> Result<Running, StartError> {
     let unusable = |cause| StartError::Data { path: config.data.clone(), cause };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data).map_err(unusable)?;
     let data = config.data.canonicalize().map_err(unusable)?;
+    let lock = cluster.as_ref().map(|_| cluster::lock(&data)).transpose()?;
     let listeners = Listeners::open(config.listen, |address| {
         let hosts = tls::hosts(address, config.public_url.as_deref());
         Ok(Certificates::open(&config.transport, &data, &hosts)?)
@@ -68,7 +76,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     warn_of_uncovered(certificates.as_deref(), &endpoint);
     let public_url = config.public_url.clone().unwrap_or_else(|| endpoint.clone());
     let shutdown = Shutdown::new();
-    let services = Services::open(&config, &data, &public_url, &listeners).await?;
+    let services = Services::open(&config, cluster.as_ref(), &data, (&public_url, &listeners)).await?;
     let mut background = JoinSet::new();
     services.run(&mut background, &shutdown);
     if let Some(certificates) = &certificates {
@@ -93,6 +101,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         shutdown,
         serving,
         background,
+        _lock: lock,
     })
 }
 

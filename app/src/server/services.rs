@@ -2,7 +2,8 @@
 
 use super::internal::Internal;
 use super::listeners::Listeners;
-use super::{StartError, part};
+use super::nodes::Nodes;
+use super::{Cluster, StartError, part};
 use crate::client::identity_dir;
 use crate::config::Config;
 use crate::tls;
@@ -34,23 +35,59 @@ pub struct Services {
     codebuild: Arc<CodeBuildService>,
     codedeploy: Arc<CodeDeployService>,
     codepipeline: Arc<Pipelines>,
+    nodes: Arc<Nodes>,
+}
+
+/// What every service stands on.
+struct Ground {
+    store: Store,
+    iam: Arc<IdentityService>,
+    blobs: Blobs,
+}
+
+impl Ground {
+    /// Everything in the data folder.
+    async fn alone(config: &Config, data: &Path) -> Result<Ground, StartError> {
+        let store = Store::open(Options::new(data.join("store"))).await.map_err(part("the store"))?;
+        let iam = IdentityService::open(iam_config(config, data), store.clone()).map_err(part("IAM"))?;
+        let blobs = Blobs::open(data.join("objects")).await.map_err(part("S3"))?;
+        Ok(Ground { store, iam, blobs })
+    }
+
+    /// What the nodes share. Joining comes before anything else is read: a node that does not belong must
+    /// not touch what the others have.
+    async fn shared(config: &Config, cluster: &Cluster, data: &Path) -> Result<Ground, StartError> {
+        let database = Options::database(cluster.database.0.clone());
+        let store = Store::open(database).await.map_err(part("the database"))?;
+        let iam = IdentityService::join(iam_config(config, data), &cluster.key, store.clone()).await;
+        let iam = iam.map_err(part("IAM"))?;
+        let owner = iam.cluster_id().unwrap_or_default();
+        let blobs =
+            Blobs::connect(&cluster.objects, data.join("objects"), owner).await.map_err(part("S3"))?;
+        Ok(Ground { store, iam, blobs })
+    }
 }
 
 impl Services {
     pub async fn open(
         config: &Config,
+        cluster: Option<&Cluster>,
         data: &Path,
-        public_url: &str,
-        listeners: &Listeners,
+        (public_url, listeners): (&str, &Listeners),
     ) -> Result<Services, StartError> {
-        let store = Store::open(Options::new(data.join("store"))).await.map_err(part("the store"))?;
-        let iam = IdentityService::open(iam_config(config, data), store.clone()).map_err(part("IAM"))?;
+        let Ground { store, iam, blobs } = match cluster {
+            None => Ground::alone(config, data).await?,
+            Some(cluster) => Ground::shared(config, cluster, data).await?,
+        };
+        let nodes = match cluster {
+            None => Nodes::alone(store.clone()),
+            Some(cluster) => Nodes::new(store.clone(), &cluster.name, public_url),
+        };
         let s3_config = towpath_s3::Config {
             account: config.account.clone(),
             region: config.region.clone(),
             domains: ["localhost".to_owned()].into_iter().chain(tls::host_of(public_url)).collect(),
         };
-        let blobs = Blobs::open(data.join("objects")).await.map_err(part("S3"))?;
         let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config);
         let events = Events::new(towpath_events::Config::default(), store.clone());
         let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
@@ -75,6 +112,8 @@ impl Services {
                 runner: Arc::new(runner),
             },
         );
+        let held = s3.clone();
+        codebuild.store_under_lease(Box::new(move |lease| Arc::new(held.held(lease.clone()))));
         let codedeploy = CodeDeployService::new(
             store.clone(),
             iam.clone(),
@@ -98,7 +137,17 @@ impl Services {
             },
             towpath_codepipeline::Config::new(data.join("scratch/codepipeline")),
         );
-        Ok(Services { iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline })
+        Ok(Services {
+            iam,
+            s3,
+            events,
+            logs,
+            codecommit,
+            codebuild,
+            codedeploy,
+            codepipeline,
+            nodes: Arc::new(nodes),
+        })
     }
 
     pub fn root_key(&self) -> String {
@@ -107,6 +156,7 @@ impl Services {
 
     /// Starts everybody's background work: recovery first, then workers and subscribers.
     pub fn run(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
+        tasks.spawn(self.nodes.clone().run(shutdown.clone()));
         tasks.spawn(self.iam.clone().run(shutdown.clone()));
         tasks.spawn(self.s3.clone().run(shutdown.clone()));
         tasks.spawn(self.events.clone().run(shutdown.clone()));
@@ -121,7 +171,11 @@ impl Services {
     pub fn serve(&self, config: &Config) -> Server {
         let clock = Arc::new(towpath_api::SystemClock);
         let authenticator = Authenticator::new(self.iam.clone(), clock, &config.account, &config.region);
-        let internal = Internal { authenticator: authenticator.clone(), events: self.events.clone() };
+        let internal = Internal {
+            authenticator: authenticator.clone(),
+            events: self.events.clone(),
+            nodes: self.nodes.clone(),
+        };
         Server::builder(authenticator)
             .service(Arc::new(towpath_api_iam::Server(self.iam.clone())))
             .service(Arc::new(towpath_api_sts::Server(self.iam.clone())))

@@ -34,13 +34,13 @@ use sandbox::Sandboxes;
 use state::{Effect, Input, Rejected};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::{BuildDoc, CountersDoc};
 use towpath_api::sources::Sources;
 use towpath_api::{Identity, Objects};
 use towpath_api_logs::Logs;
 use towpath_durable::Shutdown;
-use towpath_store::{Document, Store, StoreError, Txn, key};
+use towpath_store::{Document, Lease, Store, StoreError, Txn, key};
 
 /// The principal under which roles trust this service.
 pub const SERVICE: &str = "codebuild.amazonaws.com";
@@ -58,6 +58,9 @@ pub struct Config {
     /// endpoint instead.
     pub public_url: Option<String>,
 }
+
+/// Makes [`Objects`] whose writes count only while a job is held.
+pub type ObjectsOfJob = Box<dyn Fn(&Lease) -> Arc<dyn Objects> + Send + Sync>;
 
 /// What CodeBuild needs from others.
 #[derive(Clone)]
@@ -81,6 +84,7 @@ pub struct CodeBuildService {
     sandboxes: Arc<dyn Sandboxes>,
     /// The name of this server's disk among all servers of the store.
     place: String,
+    objects_of_job: OnceLock<ObjectsOfJob>,
 }
 
 impl CodeBuildService {
@@ -96,7 +100,18 @@ impl CodeBuildService {
             logs,
             sandboxes: runner,
             place,
+            objects_of_job: OnceLock::new(),
         })
+    }
+
+    /// What builds leave is stored through `make`, so that an attempt that lost its build stores nothing.
+    /// To be said once, before [`run`](Self::run).
+    pub fn store_under_lease(&self, make: ObjectsOfJob) {
+        let _ = self.objects_of_job.set(make);
+    }
+
+    pub(crate) fn objects_of(&self, lease: &Lease) -> Arc<dyn Objects> {
+        self.objects_of_job.get().map_or_else(|| self.objects.clone(), |make| make(lease))
     }
 
     /// Runs builds and timers until `shutdown`. Begins by removing what an earlier server left on the disk.

@@ -201,6 +201,14 @@ impl Progress {
         self.verdict() == Status::Succeeded
     }
 
+    /// Forgets what is staged, for the server that has it is gone: as if the attempt had died while it ran,
+    /// so that the next claim begins another. `false`: nothing is staged.
+    pub fn forget_staged(&mut self) -> bool {
+        let State::Publishing { attempt } = self.state else { return false };
+        self.state = State::Running { attempt };
+        true
+    }
+
     pub fn step(&self, input: Input, now: Timestamp) -> Result<(Progress, Vec<Effect>), Rejected> {
         let mut next = self.clone();
         let mut effects = Vec::new();
@@ -414,6 +422,18 @@ mod tests {
         assert_eq!(publishing.step(Input::Claimed, at(5)).unwrap().0, publishing);
         assert_eq!(publishing.step(Input::Stop, at(5)).unwrap_err(), Rejected::OutOfTurn);
         assert_eq!(publishing.step(Input::TimedOut, at(5)).unwrap_err(), Rejected::OutOfTurn);
+    }
+
+    #[test]
+    fn what_was_staged_on_a_lost_disk_is_built_again() {
+        let publishing =
+            through(&running(), vec![done(Status::Succeeded, PhaseKind::UploadArtifacts), Input::Staged]);
+        let mut lost = publishing.clone();
+        assert!(lost.forget_staged());
+        let again = through(&lost, vec![Input::Claimed]);
+        assert_eq!(again.state, State::Running { attempt: 2 });
+        assert_eq!(phases(&again), "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING");
+        assert!(!running().forget_staged());
     }
 
     #[test]

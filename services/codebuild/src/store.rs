@@ -54,6 +54,21 @@ impl Document for CountersDoc {
     }
 }
 
+/// That a server with a disk of that name is there. Written every few seconds where servers share a store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlaceDoc {
+    pub place: String,
+    pub seen_at: Timestamp,
+}
+
+impl Document for PlaceDoc {
+    const KIND: &'static str = "codebuild/place";
+
+    fn key(&self) -> String {
+        self.place.clone()
+    }
+}
+
 /// One build. `project` is what it runs with: the project as it was, under the start's overrides.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BuildDoc {

@@ -200,6 +200,7 @@ impl S3 {
             extend(&mut txn);
             match self.store.commit(txn).await {
                 Err(StoreError::Conflict { .. }) => continue,
+                Err(StoreError::LeaseLost { .. }) => return Err(errors::lost()),
                 Ok(()) => return Ok(version),
                 Err(error) => return Err(errors::storage(error)),
             }

@@ -112,6 +112,11 @@ pub fn malformed(message: impl Into<String>) -> ApiError {
 }
 
 /// Others wrote the same key at the same moment, again and again.
+/// The writer's job is someone else's by now.
+pub fn lost() -> ApiError {
+    error("OperationAborted", 409, "The work that this object belongs to was taken over by another node.")
+}
+
 pub fn contended() -> ApiError {
     error(
         "OperationAborted",

@@ -23,6 +23,7 @@ mod api;
 mod content;
 mod engine;
 mod errors;
+mod held;
 mod http;
 mod listing;
 mod multipart;
@@ -32,3 +33,4 @@ mod store;
 mod sweep;
 
 pub use engine::{Config, S3};
+pub use held::HeldObjects;

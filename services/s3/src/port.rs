@@ -11,7 +11,7 @@ use std::path::Path;
 use tokio::io::AsyncReadExt;
 use towpath_api::objects::{ObjectInfo, Objects, PutOptions};
 use towpath_api::{ApiError, Call, async_trait};
-use towpath_store::{Order, key};
+use towpath_store::{Lease, Order, key};
 
 const READ_BYTES: usize = 256 << 10;
 
@@ -45,12 +45,14 @@ impl S3 {
         Ok((info(&found, &content), content))
     }
 
-    async fn store_stream<S, E>(
+    /// `lease`: the object is recorded only while it is held.
+    pub(crate) async fn store_stream<S, E>(
         &self,
         call: &Call,
         (bucket, object_key): (&str, &str),
         body: S,
         options: PutOptions,
+        lease: Option<&Lease>,
     ) -> Result<ObjectInfo, ApiError>
     where
         S: futures_util::Stream<Item = Result<Bytes, E>>,
@@ -74,9 +76,36 @@ impl S3 {
             tags: Default::default(),
         };
         let unless = if options.only_if_absent { Unless::Exists } else { Unless::Never };
-        let stored = self.put(call, (bucket, object_key), content, &unless, "PutObject", |_| {}).await?;
+        let stored = self.put(call, (bucket, object_key), content, &unless, "PutObject", |txn| {
+            lease.into_iter().for_each(|lease| _ = txn.guard(lease));
+        });
+        let stored = stored.await?;
         let content = stored.content().cloned().ok_or_else(|| errors::no_such_key(object_key))?;
         Ok(info(&stored, &content))
+    }
+
+    pub(crate) async fn store_file(
+        &self,
+        call: &Call,
+        at: (&str, &str),
+        source: &Path,
+        options: PutOptions,
+        lease: Option<&Lease>,
+    ) -> Result<ObjectInfo, ApiError> {
+        let file = tokio::fs::File::open(source).await.map_err(errors::io)?;
+        let body = stream::unfold(Some(file), |file| async move {
+            let mut file = file?;
+            let mut buffer = BytesMut::zeroed(READ_BYTES);
+            match file.read(&mut buffer).await {
+                Ok(0) => None,
+                Ok(count) => {
+                    buffer.truncate(count);
+                    Some((Ok(buffer.freeze()), Some(file)))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        self.store_stream(call, at, body, options, lease).await
     }
 }
 
@@ -136,20 +165,7 @@ impl Objects for S3 {
         source: &Path,
         options: PutOptions,
     ) -> Result<ObjectInfo, ApiError> {
-        let file = tokio::fs::File::open(source).await.map_err(errors::io)?;
-        let body = stream::unfold(Some(file), |file| async move {
-            let mut file = file?;
-            let mut buffer = BytesMut::zeroed(READ_BYTES);
-            match file.read(&mut buffer).await {
-                Ok(0) => None,
-                Ok(count) => {
-                    buffer.truncate(count);
-                    Some((Ok(buffer.freeze()), Some(file)))
-                }
-                Err(error) => Some((Err(error), None)),
-            }
-        });
-        self.store_stream(call, (bucket, key), body, options).await
+        self.store_file(call, (bucket, key), source, options, None).await
     }
 
     async fn put_bytes(
@@ -161,7 +177,7 @@ impl Objects for S3 {
         options: PutOptions,
     ) -> Result<ObjectInfo, ApiError> {
         let body = stream::iter([Ok::<_, std::convert::Infallible>(content)]);
-        self.store_stream(call, (bucket, key), body, options).await
+        self.store_stream(call, (bucket, key), body, options, None).await
     }
 
     async fn list(

@@ -8,16 +8,19 @@ use super::build::Attempt;
 use super::local::Local;
 use super::machine::{Endpoint, Machine};
 use super::{folder, remove_folder};
-use crate::CodeBuildService;
-use crate::state::{Input, State};
-use crate::store::{self, BuildDoc, TIMERS_QUEUE, Timer};
+use crate::state::{Context, Input, State, Status};
+use crate::store::{self, BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer};
+use crate::{AdvanceError, CodeBuildService, place};
 use std::path::Path;
 use std::sync::Arc;
 use towpath_durable::{Held, Retry};
 use towpath_store::{Document, Job, StoreError, Txn};
 
-/// How long the server that has a build's staged files may be away. Then the build ends as a fault.
+/// How long the server that has a build's staged files may be away, where no other can take its place. Then
+/// the build ends as a fault.
 const STAGED_LIFE_MS: i64 = 3600 * 1000;
+/// How often it is looked whether that server is there.
+pub(super) const LOOK_AGAIN_MS: i64 = 15_000;
 
 /// A job of the queue of builds.
 pub(super) async fn build(
@@ -40,6 +43,10 @@ pub(super) async fn build(
         }
         (State::Publishing { .. }, Some(place)) if *place != service.place => {
             let mut txn = Txn::new();
+            if place::is_dead(&service.store, place).await? {
+                abandon(&service, &key).await?;
+                return Ok(txn);
+            }
             await_publishing(&service, &doc, place, &mut txn);
             Ok(txn)
         }
@@ -71,7 +78,32 @@ pub(crate) fn await_publishing(service: &CodeBuildService, doc: &BuildDoc, place
     let due = now.plus_millis(STAGED_LIFE_MS);
     let timer = Timer::PublishingTimeout { build_key: doc.key(), due };
     let payload = serde_json::to_value(&timer).unwrap_or_default();
-    txn.enqueue(Job::new(TIMERS_QUEUE, doc.key(), due).with_payload(payload));
+    let look_at = if service.store.is_shared() { now.plus_millis(LOOK_AGAIN_MS) } else { due };
+    txn.enqueue(Job::new(TIMERS_QUEUE, doc.key(), look_at).with_payload(payload));
+}
+
+/// Has a build run again whose staged files went with their server. What that server still does for it when
+/// it turns out to live is refused: the build is no longer `Publishing`, and its leases are over.
+pub(super) async fn abandon(service: &CodeBuildService, key: &str) -> Result<(), StoreError> {
+    let again = |doc: &BuildDoc, txn: &mut Txn| {
+        txn.enqueue(Job::new(BUILDS_QUEUE, doc.key(), service.store.now()));
+        if let Some(place) = &doc.staged_at {
+            txn.cancel(&store::publishing_queue(place), &doc.key());
+        }
+    };
+    let forget = |doc: &mut BuildDoc| match doc.progress.forget_staged() {
+        true => Input::Claimed,
+        // Rejected there.
+        false => Input::Published { status: Status::Succeeded, context: Context::default() },
+    };
+    match service.advance(key, forget, again).await {
+        Ok(_) => {
+            tracing::warn!(build = key, "the server that had what this build left is gone; it runs again")
+        }
+        Err(AdvanceError::Rejected(_) | AdvanceError::Gone) => {}
+        Err(AdvanceError::Store(error)) => return Err(error),
+    }
+    Ok(())
 }
 
 async fn end(

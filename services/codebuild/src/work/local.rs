@@ -83,13 +83,14 @@ impl Local {
     /// From `Publishing` to `Finished`.
     async fn finish(&self, doc: BuildDoc, folder: &Path, log: &Log) -> Result<(), Stopped> {
         let call = self.call().map_err(|error| Stopped::Fault(error.to_string()))?;
+        let objects = self.service.objects_of(self.held.lease());
         let at_upload = doc.progress.current().is_some_and(|phase| phase.kind == PhaseKind::UploadArtifacts);
         if at_upload {
             let manifest = Manifest::read(folder);
             let manifest =
                 manifest.map_err(|error| Stopped::Fault(format!("the staged artifacts: {error}")))?;
-            let Published { status, context, uploaded } =
-                publish(&self.service, call, &doc, (&manifest, folder), log).await.map_err(Stopped::Store)?;
+            let published = publish((&self.service, &*objects), call, &doc, (&manifest, folder), log).await;
+            let Published { status, context, uploaded } = published.map_err(Stopped::Store)?;
             log_end(log, "UPLOAD_ARTIFACTS", status, &context).await;
             let report_arns = manifest.reports.iter().map(|report| report_arn(&doc, report)).collect();
             let facts = Facts::Stored { report_arns, uploaded };
@@ -98,8 +99,7 @@ impl Local {
         log.close().await;
         let archive = folder.join(ARCHIVE);
         if let Some((bucket, key)) = view::log_object(&doc).filter(|_| archive.exists()) {
-            let stored =
-                self.service.objects.put_file(call, &bucket, &key, &archive, PutOptions::default()).await;
+            let stored = objects.put_file(call, &bucket, &key, &archive, PutOptions::default()).await;
             if let Err(error) = stored {
                 log.say(format!("The log could not be stored at s3://{bucket}/{key}: {error}")).await;
                 log.close().await;

@@ -56,9 +56,10 @@ pub async fn run(service: Arc<CodeBuildService>, shutdown: Shutdown) {
         }
     };
     let publishing = publishing.run(move |held| jobs::publish(publisher.clone(), held), shutdown.clone());
+    let here = crate::place::tell(service.store.clone(), service.place.clone(), shutdown.clone());
     let minder = service.clone();
     let timers = timers.run(move |held| timer(minder.clone(), held), shutdown);
-    tokio::join!(builds, publishing, timers);
+    tokio::join!(builds, publishing, timers, here);
 }
 
 async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {
@@ -79,8 +80,18 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
             }
         }
         Timer::PublishingTimeout { build_key, due } => {
-            if service.store.now() < due {
-                txn.enqueue(Job::new(TIMERS_QUEUE, build_key, due).with_payload(held.payload.clone()));
+            let now = service.store.now();
+            if now < due {
+                let doc = service.store.get::<BuildDoc>(&build_key).await?;
+                let staged = doc.filter(|doc| matches!(doc.progress.state, State::Publishing { .. }));
+                let Some(place) = staged.and_then(|doc| doc.staged_at.clone()) else { return Ok(txn) };
+                if crate::place::is_dead(&service.store, &place).await? {
+                    jobs::abandon(&service, &build_key).await?;
+                    return Ok(txn);
+                }
+                let shared = service.store.is_shared();
+                let look_at = if shared { now.plus_millis(jobs::LOOK_AGAIN_MS).min(due) } else { due };
+                txn.enqueue(Job::new(TIMERS_QUEUE, build_key, look_at).with_payload(held.payload.clone()));
                 return Ok(txn);
             }
             let input = |doc: &mut BuildDoc| match doc.progress.state {

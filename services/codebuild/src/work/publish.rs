@@ -5,12 +5,12 @@ use super::log::Log;
 use super::report::{StagedReport, status, summary};
 use crate::CodeBuildService;
 use crate::api::new_group;
-use crate::state::{Context, Status};
+use crate::state::{Context, State, Status};
 use crate::store::{BuildDoc, CasesDoc, ReportDoc, ReportGroupDoc, StoredArtifact};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use towpath_api::objects::PutOptions;
+use towpath_api::objects::{Objects, PutOptions};
 use towpath_api::{ApiError, Arn, Call};
 use towpath_api_codebuild::{Report, ReportExportConfig};
 use towpath_store::{Document, StoreError, Txn, key};
@@ -62,9 +62,9 @@ pub struct Published {
     pub uploaded: bool,
 }
 
-/// Stores everything.
+/// Stores everything, as `objects`.
 pub async fn publish(
-    service: &CodeBuildService,
+    (service, objects): (&CodeBuildService, &dyn Objects),
     call: &Call,
     doc: &BuildDoc,
     (manifest, folder): (&Manifest, &Path),
@@ -73,7 +73,8 @@ pub async fn publish(
     let mut failures = manifest.failures.clone();
     let mut uploaded = true;
     for put in &manifest.puts {
-        if let Err(error) = store_object(service, call, put, &folder.join(&put.file)).await {
+        let once = put.once && is_first(doc);
+        if let Err(error) = store_object(objects, call, (put, once), &folder.join(&put.file)).await {
             failures.push(format!(
                 "Error while uploading s3://{}/{}: {}: {}",
                 put.bucket, put.key, error.code, error.message
@@ -101,25 +102,28 @@ pub async fn publish(
     Ok(Published { status, context, uploaded })
 }
 
+/// A later attempt may find what an earlier one stored that died before it could say so. Nobody was told of
+/// that, and its lease is over: it is written over.
+fn is_first(doc: &BuildDoc) -> bool {
+    matches!(doc.progress.state, State::Publishing { attempt: 1 })
+}
+
 async fn store_object(
-    service: &CodeBuildService,
+    objects: &dyn Objects,
     call: &Call,
-    put: &Put,
+    (put, once): (&Put, bool),
     file: &Path,
 ) -> Result<(), ApiError> {
-    let options = PutOptions {
-        content_type: put.content_type.clone(),
-        only_if_absent: put.once,
-        ..PutOptions::default()
-    };
+    let options =
+        PutOptions { content_type: put.content_type.clone(), only_if_absent: once, ..PutOptions::default() };
     let mut attempt = 0;
     loop {
         attempt += 1;
-        match service.objects.put_file(call, &put.bucket, &put.key, file, options.clone()).await {
+        match objects.put_file(call, &put.bucket, &put.key, file, options.clone()).await {
             Ok(_) => return Ok(()),
-            Err(error) if put.once && error.code == "PreconditionFailed" => {
+            Err(error) if once && error.code == "PreconditionFailed" => {
                 // An earlier attempt of this very build may have stored it.
-                let there = service.objects.head(call, &put.bucket, &put.key, None).await?;
+                let there = objects.head(call, &put.bucket, &put.key, None).await?;
                 let same = match &put.sha256 {
                     Some(sha256) => there.sha256 == *sha256,
                     None => std::fs::metadata(file).is_ok_and(|file| file.len() == there.size_bytes),

@@ -99,10 +99,14 @@ use crate::error::WorkError;
 use crate::state::host::{CommandState, LIFECYCLE_EVENTS, Report};
 use crate::store::{Deployment, HostQueue, InstanceIdentity, Target};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use towpath_api::{ApiError, Call, async_trait};
 use towpath_api_codedeploycommand::*;
-use towpath_store::key;
+use towpath_store::{Document, key};
+
+/// How much later a held poll hears of a command that another node gave.
+const GATHER: Duration = Duration::from_millis(300);
 
 /// The name that agents check for.
 const DEPLOYMENT_SYSTEM: &str = "CodeDeploy";
@@ -182,6 +186,15 @@ impl CodeDeployService {
         Ok(target.into_doc())
     }
 
+    /// Returns when another node may have given some host a command. It says not which: all held polls of
+    /// this node look then, so it gathers what comes in a moment.
+    async fn taken_elsewhere(&self, changed: &mut watch::Receiver<u64>) {
+        if !self.store.is_shared() || changed.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(GATHER).await;
+    }
+
     /// The host's open command, if nobody has acknowledged it and it was not handed out just now.
     async fn look(&self, call: &Call, instance: &str) -> Result<Look, ApiError> {
         let Some(queue) = self.store.get::<HostQueue>(&key(&[instance])).await? else {
@@ -242,12 +255,14 @@ impl CodeDeployCommand for CodeDeployService {
         let instance = self.own_host(call, input.host_identifier.as_deref()).await?;
         let waiter = self.hub.waiter(&instance);
         let mut closing = self.hub.closing();
+        let mut elsewhere = self.store.kind_changed(HostQueue::KIND);
         let until = Instant::now() + Duration::from_millis(self.config.poll_hold_ms);
         loop {
             // Listening begins before looking, so a command between the two is not missed.
             let woken = waiter.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
+            elsewhere.borrow_and_update();
             match self.look(call, &instance).await? {
                 Look::Found(command) => return Ok(PollHostCommandOutput { host_command: Some(*command) }),
                 Look::Again => continue,
@@ -258,6 +273,7 @@ impl CodeDeployCommand for CodeDeployService {
                 tokio::select! {
                     () = woken => true,
                     _ = stopped => false,
+                    () = self.taken_elsewhere(&mut elsewhere) => true,
                 }
             };
             match timeout_at(until, waited).await {

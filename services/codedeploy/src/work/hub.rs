@@ -1,4 +1,5 @@
-//! Who waits, in memory: held polls by host, and what was handed out when. Losing it costs nothing but a
+//! Who waits at this node, in memory: held polls by host, and what was handed out when. What another node
+//! commits wakes them by the store's word ([`crate::command`]). Losing it costs nothing but a
 //! command that is handed out twice, which the protocol allows.
 
 use std::collections::HashMap;

@@ -1,0 +1,97 @@
+//! What a holder stores that lost its job: nothing.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use towpath_api::objects::{Objects, PutOptions};
+use towpath_api::{
+    ApiError, AuthzRequest, Call, Caller, Clock, Credential, Gate, Identity, SessionCredentials, Timestamp,
+    async_trait, id,
+};
+use towpath_s3::{Config, S3};
+use towpath_store::blobs::Blobs;
+use towpath_store::{Job, Options, Store, Txn};
+
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Everything;
+
+impl Gate for Everything {
+    fn check(&self, _: &AuthzRequest, _: &Call) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Calls in process are authenticated already.
+struct Nobody;
+
+#[async_trait]
+impl Identity for Nobody {
+    async fn credential(&self, _: &str, _: Option<&str>) -> Result<Option<Credential>, ApiError> {
+        Ok(None)
+    }
+
+    async fn service_specific(&self, _: &str, _: &str, _: &str) -> Result<Option<Credential>, ApiError> {
+        Ok(None)
+    }
+
+    async fn service_call(&self, _: &str, _: &str, _: &str) -> Result<Call, ApiError> {
+        Err(ApiError::access_denied("nobody"))
+    }
+
+    async fn service_credentials(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: u32,
+    ) -> Result<SessionCredentials, ApiError> {
+        Err(ApiError::access_denied("nobody"))
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_recorded_only_while_its_job_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000)));
+    let options = Options::new(folder.path().join("store")).with_clock(clock.clone());
+    let store = Store::open(options).await.unwrap();
+    let blobs = Blobs::open(folder.path().join("blobs")).await.unwrap();
+    let config = Config { account: "000000000000".into(), region: "us-east-1".into(), domains: Vec::new() };
+    let s3 = S3::new(store.clone(), blobs, Arc::new(Nobody), config);
+    let call = Call {
+        request_id: id::uuid(),
+        account: "000000000000".into(),
+        region: "us-east-1".into(),
+        at: clock.now(),
+        caller: Caller::Root { account: "000000000000".into() },
+        source_ip: None,
+        secure: true,
+        gate: Arc::new(Everything),
+    };
+    s3.create_bucket("bucket").await.unwrap();
+    let mut txn = Txn::new();
+    txn.enqueue(Job::new("work", "one", clock.now()));
+    store.commit(txn).await.unwrap();
+    let frozen = store.claim("work", "a", 1000, 1).await.unwrap().remove(0);
+    let put = async |lease: &towpath_store::Lease, text: &'static str| {
+        let objects = s3.held(lease.clone());
+        objects.put_bytes(&call, "bucket", "key", Bytes::from(text), PutOptions::default()).await
+    };
+    put(&frozen, "by the first").await.unwrap();
+    clock.0.fetch_add(2000, Ordering::SeqCst);
+    let taken = store.claim("work", "b", 1000, 1).await.unwrap().remove(0);
+    put(&taken, "by the second").await.unwrap();
+    let late = put(&frozen, "too late").await.unwrap_err();
+    assert_eq!((late.code.as_ref(), late.status), ("OperationAborted", 409));
+    let (_, found) = s3.get_bytes(&call, "bucket", "key", None, 100).await.unwrap();
+    assert_eq!(found, "by the second");
+}
