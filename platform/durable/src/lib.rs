@@ -10,9 +10,14 @@
 //! - A subscriber sees each event in order, and its changes are committed together with its cursor.
 //! - Nobody polls: a commit wakes who waits, and a timer wakes for the next job that is due.
 //!
-//! **Crash.** kill -9 at any moment: whatever was not committed runs again after the restart, at once,
-//! because leases die with their process. So a handler must be idempotent: it reads what was intended
-//! and what is there, and closes the gap.
+//! - Several servers on one database share its jobs, and each subscriber moves on one of them at a time.
+//!   Where the database does not answer until a lease ends, the handler is stopped: another server may be at
+//!   the same work. What it still commits is fenced.
+//!
+//! **Crash.** kill -9 at any moment: whatever was not committed runs again. In a store of its own at once
+//! after the restart, because leases die with their process; in a shared one on any server, when the lease
+//! has expired. So a handler must be idempotent: it reads what was intended and what is there, and closes
+//! the gap.
 
 mod held;
 mod retry;

@@ -1,4 +1,8 @@
 //! Subscribers: each sees every event of the outbox once, in order.
+//!
+//! Where several servers share a database, each follows under the same name. Whoever is first with an event
+//! moves the cursor; the others find it moved, commit nothing, and stay a moment behind from then on. When
+//! the first one stops moving, the next is there within that moment.
 
 use crate::retry::Causes;
 use crate::{Backoff, Retry, Shutdown};
@@ -12,6 +16,9 @@ use towpath_store::{Document, Store, StoreError, Txn, Versioned};
 const BATCH: usize = 256;
 /// How often an event is handled again at once because its changes met a conflict.
 const CONFLICT_ROUNDS: u32 = 10;
+/// A server that lost a race for an event leaves the next ones to the winner, until the cursor has stood
+/// still for so long.
+const STANDBY: Duration = Duration::from_millis(200);
 /// How far a cursor may lie behind because of events that the filter left out.
 const FILTERED_LAG: u64 = 1000;
 
@@ -85,10 +92,10 @@ impl Subscriber {
     {
         let mut emitted = self.store.emitted();
         let mut failures = 0;
-        let mut seen = 0;
+        let mut position = Position { seen: 0, standby: false };
         while !shutdown.is_shutdown() {
             emitted.borrow_and_update();
-            match self.advance(&handler, &mut seen, &shutdown).await {
+            match self.advance(&handler, &mut position, &shutdown).await {
                 Ok(Progress::More) => failures = 0,
                 Ok(Progress::AtEnd) => {
                     failures = 0;
@@ -96,6 +103,15 @@ impl Subscriber {
                         _ = emitted.changed() => {}
                         () = shutdown.wait() => {}
                     }
+                    if position.standby {
+                        self.stand_by(&shutdown).await;
+                    }
+                }
+                // Another server was faster: it has dealt with this event, and will with the next.
+                Err(failure) if failure.conflict && self.is_dealt_with(failure.sequence).await => {
+                    failures = 0;
+                    position.standby = true;
+                    self.stand_by(&shutdown).await;
                 }
                 // A conflict is nobody's fault: the event is handled again at once.
                 Err(failure) if failure.conflict && failures < CONFLICT_ROUNDS => failures += 1,
@@ -108,6 +124,22 @@ impl Subscriber {
         }
     }
 
+    /// Returns when nobody has moved the cursor for a moment.
+    async fn stand_by(&self, shutdown: &Shutdown) {
+        let mut before = None;
+        loop {
+            let now = self.cursor().await.ok().map(|cursor| cursor.sequence);
+            if now.is_none() || now == before || !shutdown.sleep(STANDBY).await {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    async fn is_dealt_with(&self, sequence: u64) -> bool {
+        self.cursor().await.is_ok_and(|cursor| cursor.sequence >= sequence)
+    }
+
     /// Logs a failure and says how long to wait.
     fn report(&self, failure: &Failure, failures: u32) -> Duration {
         let after_ms = failure.retry.after_ms.unwrap_or_else(|| self.backoff.delay_ms(failures));
@@ -117,12 +149,11 @@ impl Subscriber {
         Duration::from_millis(after_ms.max(0) as u64)
     }
 
-    /// Deals with one batch. `seen` is the position in memory: beyond the cursor only by events that the
-    /// filter left out.
+    /// Deals with one batch.
     async fn advance<H, F>(
         &self,
         handler: &H,
-        seen: &mut u64,
+        Position { seen, standby }: &mut Position,
         shutdown: &Shutdown,
     ) -> Result<Progress, Failure>
     where
@@ -149,6 +180,7 @@ impl Subscriber {
                         .settle(&cursor, sequence, txn)
                         .await
                         .map_err(|error| Failure::at(sequence, error))?;
+                    *standby = false;
                 }
             }
             *seen = sequence;
@@ -157,6 +189,7 @@ impl Subscriber {
         // in another situation.
         if idle > cursor.sequence || *seen > cursor.sequence + FILTERED_LAG {
             self.settle(&cursor, *seen, Txn::new()).await.map_err(|error| Failure::at(*seen, error))?;
+            *standby = false;
         }
         Ok(if more { Progress::More } else { Progress::AtEnd })
     }
@@ -189,6 +222,15 @@ impl Subscriber {
             }
         }
     }
+}
+
+/// Where a subscriber is in memory.
+struct Position {
+    /// Beyond the cursor only by events that the filter left out.
+    seen: u64,
+    /// Another server was faster the last time. It is left to be faster: handling an event twice is harmless,
+    /// for the cursor lets one commit, but it is work for nothing.
+    standby: bool,
 }
 
 enum Progress {

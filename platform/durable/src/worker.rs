@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use towpath_api::id;
 use towpath_store::{Lease, Store, StoreError, Txn};
 
@@ -194,16 +195,20 @@ where
         }
     }
 
-    /// Renews the lease while the handler runs, and stops the handler when it is lost.
+    /// Renews the lease while the handler runs, and stops the handler when it is lost; where other
+    /// processes may take the job, also when it could not be renewed in time.
     async fn attend(&self, mut task: Task, held: &Held) -> End {
         let mut lease = held.lease().clone();
         let pace = Duration::from_millis((self.worker.lease_ms / 3).max(1) as u64);
+        // On the clock that nobody sets, and that goes on while this process is frozen.
+        let mut held_until = Instant::now() + pace * 3;
         loop {
             tokio::select! {
                 result = &mut task.0 => return End::Returned(flatten(result)),
                 () = tokio::time::sleep(pace) => {
-                    match self.worker.store.renew(&mut lease, self.worker.lease_ms).await {
-                        Ok(()) => {}
+                    let asked = Instant::now();
+                    match self.renew(&mut lease, held_until.max(asked + pace)).await {
+                        Ok(()) => held_until = asked + pace * 3,
                         Err(StoreError::LeaseLost { .. }) => {
                             held.cancel();
                             self.let_end(task).await;
@@ -212,17 +217,32 @@ where
                         Err(error) => {
                             let (queue, key) = (&lease.queue, &lease.key);
                             tracing::warn!(queue, key, error = %Causes(&error), "cannot renew a lease");
+                            if self.worker.store.is_shared() && Instant::now() >= held_until {
+                                return self.stop(task, held).await;
+                            }
                         }
                     }
                 }
-                () = self.shutdown.wait() => {
-                    held.cancel();
-                    return match self.let_end(task).await {
-                        Some(Ok(txn)) => End::Returned(Ok(txn)),
-                        _ => End::Stopped,
-                    };
-                }
+                () = self.shutdown.wait() => return self.stop(task, held).await,
             }
+        }
+    }
+
+    /// A shared store that does not answer must not keep a handler running beyond its lease.
+    async fn renew(&self, lease: &mut Lease, deadline: Instant) -> Result<(), StoreError> {
+        let renewal = self.worker.store.renew(lease, self.worker.lease_ms);
+        if !self.worker.store.is_shared() {
+            return renewal.await;
+        }
+        let no_answer = || StoreError::Storage("no answer before the lease ended".into());
+        tokio::time::timeout_at(deadline, renewal).await.unwrap_or_else(|_| Err(no_answer()))
+    }
+
+    async fn stop(&self, task: Task, held: &Held) -> End {
+        held.cancel();
+        match self.let_end(task).await {
+            Some(Ok(txn)) => End::Returned(Ok(txn)),
+            _ => End::Stopped,
         }
     }
 
