@@ -53,10 +53,10 @@ def execution(name, status, **want):
 
 make_role(step, "codepipeline", "codecommit:*", "s3:*")
 step("CreateBucket", {"Bucket": "${n}-artifacts"}, by="s3")
-step("CreateRepository", {"repositoryName": "${n}-source"}, by="codecommit")
+step("CreateRepository", {"repositoryName": "${n}-source"}, by="codecommit", setup=True)
 step("PutFile", {"repositoryName": "${n}-source", "branchName": "main", "filePath": "readme", "fileContent": b"hello",
                  "commitMessage": "the first", "name": "Dev", "email": "dev@example.com"},
-     by="codecommit", save={"commit": "commitId"})
+     by="codecommit", setup=True, save={"commit": "commitId"})
 DETAILS = {"minimumCount": 0, "maximumCount": 1}
 step("CreateCustomActionType", {
     "category": "Test", "provider": PROVIDER, "version": "1", "inputArtifactDetails": DETAILS, "outputArtifactDetails": DETAILS,
@@ -140,5 +140,5 @@ step("DeletePipeline", {"name": NAME})
 step("GetPipeline", {"name": NAME}, refused="PipelineNotFoundException")
 step("DeleteCustomActionType", {"category": "Test", "provider": PROVIDER, "version": "1"})
 step("ListActionTypes", {"actionOwnerFilter": "Custom"}, want={"actionTypes[?id.provider=='P-${n}']": NOTHING})
-step("DeleteRepository", {"repositoryName": "${n}-source"}, by="codecommit")
+step("DeleteRepository", {"repositoryName": "${n}-source"}, by="codecommit", setup=True)
 delete_role(step, "codepipeline")
