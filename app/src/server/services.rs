@@ -43,6 +43,7 @@ struct Ground {
     store: Store,
     iam: Arc<IdentityService>,
     blobs: Blobs,
+    nodes: Arc<Nodes>,
 }
 
 impl Ground {
@@ -51,12 +52,18 @@ impl Ground {
         let store = Store::open(Options::new(data.join("store"))).await.map_err(part("the store"))?;
         let iam = IdentityService::open(iam_config(config, data), store.clone()).map_err(part("IAM"))?;
         let blobs = Blobs::open(data.join("objects")).await.map_err(part("S3"))?;
-        Ok(Ground { store, iam, blobs })
+        let nodes = Arc::new(Nodes::alone(store.clone()));
+        Ok(Ground { store, iam, blobs, nodes })
     }
 
     /// What the nodes share. Joining comes before anything else is read: a node that does not belong must
     /// not touch what the others have.
-    async fn shared(config: &Config, cluster: &Cluster, data: &Path) -> Result<Ground, StartError> {
+    async fn shared(
+        config: &Config,
+        cluster: &Cluster,
+        data: &Path,
+        public_url: &str,
+    ) -> Result<Ground, StartError> {
         let database = Options::database(cluster.database.0.clone());
         let store = Store::open(database).await.map_err(part("the database"))?;
         let iam = IdentityService::join(iam_config(config, data), &cluster.key, store.clone()).await;
@@ -64,7 +71,8 @@ impl Ground {
         let owner = iam.cluster_id().unwrap_or_default();
         let blobs =
             Blobs::connect(&cluster.objects, data.join("objects"), owner).await.map_err(part("S3"))?;
-        Ok(Ground { store, iam, blobs })
+        let nodes = Arc::new(Nodes::new(store.clone(), &cluster.name, public_url));
+        Ok(Ground { store, iam, blobs, nodes })
     }
 }
 
@@ -75,20 +83,11 @@ impl Services {
         data: &Path,
         (public_url, listeners): (&str, &Listeners),
     ) -> Result<Services, StartError> {
-        let Ground { store, iam, blobs } = match cluster {
+        let Ground { store, iam, blobs, nodes } = match cluster {
             None => Ground::alone(config, data).await?,
-            Some(cluster) => Ground::shared(config, cluster, data).await?,
+            Some(cluster) => Ground::shared(config, cluster, data, public_url).await?,
         };
-        let nodes = match cluster {
-            None => Nodes::alone(store.clone()),
-            Some(cluster) => Nodes::new(store.clone(), &cluster.name, public_url),
-        };
-        let s3_config = towpath_s3::Config {
-            account: config.account.clone(),
-            region: config.region.clone(),
-            domains: ["localhost".to_owned()].into_iter().chain(tls::host_of(public_url)).collect(),
-        };
-        let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config);
+        let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config(config, public_url));
         let events = Events::new(towpath_events::Config::default(), store.clone());
         let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
         let codecommit = CodeCommitService::open(
@@ -114,16 +113,8 @@ impl Services {
         );
         let held = s3.clone();
         codebuild.store_under_lease(Box::new(move |lease| Arc::new(held.held(lease.clone()))));
-        let codedeploy = CodeDeployService::new(
-            store.clone(),
-            iam.clone(),
-            s3.clone(),
-            towpath_codedeploy::Config {
-                scratch: Some(data.join("scratch/codedeploy")),
-                appspec_check: Some(towpath_codedeploy::AppSpecCheck(Arc::new(check_appspec))),
-                ..Default::default()
-            },
-        );
+        let codedeploy =
+            CodeDeployService::new(store.clone(), iam.clone(), s3.clone(), codedeploy_config(data));
         let codepipeline = Pipelines::new(
             store.clone(),
             towpath_codepipeline::Handles {
@@ -137,17 +128,7 @@ impl Services {
             },
             towpath_codepipeline::Config::new(data.join("scratch/codepipeline")),
         );
-        Ok(Services {
-            iam,
-            s3,
-            events,
-            logs,
-            codecommit,
-            codebuild,
-            codedeploy,
-            codepipeline,
-            nodes: Arc::new(nodes),
-        })
+        Ok(Services { iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline, nodes })
     }
 
     pub fn root_key(&self) -> String {
@@ -200,6 +181,22 @@ fn iam_config(config: &Config, data: &Path) -> towpath_iam::Config {
         region: config.region.clone(),
         root: config.root.clone().map(|keys| (keys.access_key_id, keys.secret_access_key)),
         data_dir: identity_dir(data),
+    }
+}
+
+fn s3_config(config: &Config, public_url: &str) -> towpath_s3::Config {
+    towpath_s3::Config {
+        account: config.account.clone(),
+        region: config.region.clone(),
+        domains: ["localhost".to_owned()].into_iter().chain(tls::host_of(public_url)).collect(),
+    }
+}
+
+fn codedeploy_config(data: &Path) -> towpath_codedeploy::Config {
+    towpath_codedeploy::Config {
+        scratch: Some(data.join("scratch/codedeploy")),
+        appspec_check: Some(towpath_codedeploy::AppSpecCheck(Arc::new(check_appspec))),
+        ..Default::default()
     }
 }
 
