@@ -84,8 +84,12 @@ where
     })
 }
 
-/// What a failing body stream means: a chunk signature that does not fit, or a client that hung up.
+/// What a failing body stream means: a hash or a chunk's signature that does not fit, or a client that hung up.
+/// `s3s` tells only by text.
 fn broken_body(cause: &str) -> ApiError {
+    if cause.contains("Sha256Mismatch") {
+        return errors::content_hash_mismatch();
+    }
     if cause.to_ascii_lowercase().contains("signature") {
         return ApiError::client(
             "SignatureDoesNotMatch",

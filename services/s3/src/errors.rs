@@ -71,6 +71,24 @@ pub fn incomplete_body() -> ApiError {
     )
 }
 
+/// A checksum that was announced for the trailer did not come.
+pub fn malformed_trailer() -> ApiError {
+    error(
+        "MalformedTrailerError",
+        400,
+        "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+    )
+}
+
+/// The body is not the one whose hash was signed.
+pub fn content_hash_mismatch() -> ApiError {
+    error(
+        "XAmzContentSHA256Mismatch",
+        400,
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    )
+}
+
 pub fn entity_too_large() -> ApiError {
     error("EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size")
 }

@@ -59,7 +59,8 @@ impl GitError {
 pub struct Limits {
     /// Children at the same time.
     pub processes: usize,
-    /// How long a request waits for its turn.
+    /// How long a request waits for its turn: git's clients wait for as long as it takes, and do not come again
+    /// after a refusal.
     pub turn_ms: u64,
     /// How long one command of our own may take.
     pub command_ms: u64,
@@ -69,7 +70,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { processes: 32, turn_ms: 30_000, command_ms: 600_000, push_bytes: 16 << 30 }
+        Limits { processes: 32, turn_ms: 600_000, command_ms: 600_000, push_bytes: 16 << 30 }
     }
 }
 

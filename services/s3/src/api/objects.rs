@@ -18,15 +18,24 @@ pub struct Sent {
     pub checksums: Checksums,
     pub md5: Option<String>,
     trailer: Option<TrailingHeaders>,
+    /// The checksums that the trailer must bring.
+    announced: Vec<String>,
+    /// The content's length, where the body travels in chunks and is longer.
+    decoded_bytes: Option<u64>,
     wanted: Wanted,
 }
 
 impl Sent {
     pub fn new<T>(request: &S3Request<T>, checksums: Checksums, md5: Option<String>) -> Self {
+        let header = |header: &str| request.headers.get(header).and_then(|value| value.to_str().ok());
+        let trailers = header("x-amz-trailer").unwrap_or_default();
+        let announced: Vec<String> = trailers
+            .split(',')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| name.starts_with("x-amz-checksum-"))
+            .collect();
         let named = |name: &str| {
-            let header = |header: &str| request.headers.get(header).and_then(|value| value.to_str().ok());
-            header("x-amz-trailer")
-                .is_some_and(|trailer| trailer.eq_ignore_ascii_case(&format!("x-amz-checksum-{name}")))
+            announced.contains(&format!("x-amz-checksum-{name}"))
                 || header("x-amz-sdk-checksum-algorithm")
                     .is_some_and(|algorithm| algorithm.eq_ignore_ascii_case(name))
         };
@@ -36,7 +45,9 @@ impl Sent {
             sha1: checksums.sha1.is_some() || named("sha1"),
             sha256: checksums.sha256.is_some() || named("sha256"),
         };
-        Sent { checksums, md5, trailer: request.trailing_headers.clone(), wanted }
+        let decoded_bytes = header("x-amz-decoded-content-length").and_then(|text| text.parse().ok());
+        let trailer = request.trailing_headers.clone();
+        Sent { checksums, md5, trailer, announced, decoded_bytes, wanted }
     }
 
     /// Writes the body and refuses it when a digest does not fit; nothing names it then.
@@ -48,23 +59,32 @@ impl Sent {
                 content::write(&s3.blobs, empty, self.wanted).await?
             }
         };
-        if let Some(trailer) = self.trailer.and_then(|trailer| trailer.take()) {
-            let value =
-                |name: &str| trailer.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let sent = &mut self.checksums;
-            sent.crc32 = sent.crc32.take().or(value("x-amz-checksum-crc32"));
-            sent.crc32c = sent.crc32c.take().or(value("x-amz-checksum-crc32c"));
-            sent.crc64nvme = sent.crc64nvme.take().or(value("x-amz-checksum-crc64nvme"));
-            sent.sha1 = sent.sha1.take().or(value("x-amz-checksum-sha1"));
-            sent.sha256 = sent.sha256.take().or(value("x-amz-checksum-sha256"));
-        }
-        let fits = options::compare(&self.checksums, &written.checksums)
-            .and_then(|()| options::compare_md5(self.md5.as_deref(), &written.md5));
+        let trailer = self.trailer.take().and_then(|trailer| trailer.take()).unwrap_or_default();
+        let fits = self.check(&trailer, &written);
         if let Err(error) = fits {
             s3.blobs.delete(&written.piece.blob).await.map_err(errors::storage)?;
             return Err(error);
         }
         Ok(written)
+    }
+
+    /// What was said before the body and behind it, against what came.
+    fn check(&mut self, trailer: &http::HeaderMap, written: &Written) -> Result<(), ApiError> {
+        if self.decoded_bytes.is_some_and(|bytes| bytes != written.piece.size_bytes) {
+            return Err(errors::incomplete_body());
+        }
+        if self.announced.iter().any(|name| !trailer.contains_key(name.as_str())) {
+            return Err(errors::malformed_trailer());
+        }
+        let value = |name: &str| trailer.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let sent = &mut self.checksums;
+        sent.crc32 = sent.crc32.take().or(value("x-amz-checksum-crc32"));
+        sent.crc32c = sent.crc32c.take().or(value("x-amz-checksum-crc32c"));
+        sent.crc64nvme = sent.crc64nvme.take().or(value("x-amz-checksum-crc64nvme"));
+        sent.sha1 = sent.sha1.take().or(value("x-amz-checksum-sha1"));
+        sent.sha256 = sent.sha256.take().or(value("x-amz-checksum-sha256"));
+        options::compare(&self.checksums, &written.checksums)?;
+        options::compare_md5(self.md5.as_deref(), &written.md5)
     }
 }
 
