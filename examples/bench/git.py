@@ -86,7 +86,7 @@ class Reference:
     def make(self, suffix):
         suffix = f"{suffix}-checking" if self.settings else suffix
         git("init", "-q", "--bare", "-b", "main", self.path / suffix)
-        for key, value in ({"http.receivepack": "true"} | self.settings).items():
+        for key, value in ({"http.receivepack": "true", "uploadpack.allowFilter": "true"} | self.settings).items():
             git("config", key, value, cwd=self.path / suffix)
         return f"{self.url}/{suffix}"
 
