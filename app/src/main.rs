@@ -1,6 +1,7 @@
 //! The `towpath` binary. Everything is wired together here and nowhere else: [`server`] joins the
 //! services, [`cli`] is what a person types, over the public API like any other client.
 
+mod backup;
 mod cli;
 mod client;
 mod config;

@@ -1,8 +1,9 @@
-//! What a person types. Each subcommand is one file; all but `up`, `server`, `agent` and `host` are clients of the
-//! public API.
+//! What a person types. Each subcommand is one file; all but `up`, `server`, `agent`, `host`, `backup` and `restore`
+//! are clients of the public API.
 
 mod agent;
 mod approval;
+mod backup;
 mod ca;
 mod env;
 mod events;
@@ -66,6 +67,10 @@ enum Command {
     Reject(approval::Reject),
     /// Run a failed stage again
     Retry(retry::Retry),
+    /// Write everything of a data folder into one file, also while its server runs
+    Backup(backup::Backup),
+    /// Make a new data folder from a backup
+    Restore(backup::Restore),
     /// List the events of everything that happened
     Events(events::Events),
 }
@@ -85,6 +90,8 @@ impl Cli {
             Command::Approve(command) => command.run(),
             Command::Reject(command) => command.run(),
             Command::Retry(command) => command.run(),
+            Command::Backup(command) => command.run(),
+            Command::Restore(command) => command.run(),
             Command::Events(command) => command.run(),
         }
     }

@@ -24,6 +24,7 @@
 //! holds both to the same behaviour; what only several processes can get wrong is in `tests/postgres*.rs`.
 
 mod backend;
+pub mod backup;
 pub mod blobs;
 mod document;
 mod error;

@@ -34,3 +34,4 @@ mod sweep;
 
 pub use engine::{Config, S3};
 pub use held::HeldObjects;
+pub use store::{BLOB_USE_KIND, blob_of_use};

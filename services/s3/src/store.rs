@@ -159,6 +159,14 @@ impl Document for SweptBlob {
     }
 }
 
+/// The kind of the documents that name blobs, for a backup.
+pub const BLOB_USE_KIND: &str = BlobUse::KIND;
+
+/// The blob that such a document's key names.
+pub fn blob_of_use(key: &str) -> Option<BlobId> {
+    BlobId::try_from(key.split('\u{1f}').next()?.to_owned()).ok()
+}
+
 /// A multipart upload in progress.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Upload {

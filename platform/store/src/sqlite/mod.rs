@@ -4,6 +4,7 @@
 mod apply;
 mod read;
 mod schema;
+mod snapshot;
 mod writer;
 
 use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
@@ -18,6 +19,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use towpath_api::{Event, Timestamp, async_trait};
 use writer::{Outcome, Task, Writer};
+
+pub use snapshot::{keys_of, snapshot};
+
+/// The database within the store's folder.
+pub const FILE: &str = "towpath.db";
 
 /// How long a connection waits for SQLite's own locks: only a checkpoint or a backup tool holds them.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +41,7 @@ impl Sqlite {
     fn open_blocking(folder: &Path, options: &Options) -> Result<Sqlite, StoreError> {
         private_folder(folder)?;
         let lock = lock(folder)?;
-        let path = folder.join("towpath.db");
+        let path = folder.join(FILE);
         // SQLite gives its -wal and -shm files the permissions of the database.
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
