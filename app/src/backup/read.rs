@@ -143,7 +143,9 @@ mod tests {
     use super::*;
     use tar::{Builder, Header};
 
-    fn archive(path: &Path, entries: &[(&str, EntryType, &[u8])]) {
+    type TestEntry<'a> = (&'a str, EntryType, &'a [u8]);
+
+    fn archive(path: &Path, entries: &[TestEntry]) {
         let mut tar = Builder::new(File::create(path).unwrap());
         for (name, kind, content) in entries {
             let mut header = Header::new_gnu();
@@ -176,7 +178,7 @@ mod tests {
         let missing = manifest(&[("store/x", X), ("store/y", X)]);
         let other = manifest(&[("store/x", "00")]);
         let newer = String::from_utf8(manifest(&[])).unwrap().replace("\"format\":1", "\"format\":2");
-        let cases: [(&[(&str, EntryType, &[u8])], &str); 9] = [
+        let cases: [(&[TestEntry], &str); 9] = [
             (&[("store/x", file, b"x")], "ends before its manifest"),
             (&[("../x", file, b"x"), (MANIFEST, file, &whole)], "leads out"),
             (&[("/x", file, b"x"), (MANIFEST, file, &whole)], "leads out"),
