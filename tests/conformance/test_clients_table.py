@@ -15,6 +15,7 @@ from sdk.clients.js import Js
 from sdk.clients.rust import LEFT_OUT as RUST_LEFT_OUT
 from sdk.clients.rust import Rust
 from sdk.runner import Run
+from sdk.strict import problems_of
 from sdk.table import TABLES, operations
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,3 +120,21 @@ def test_what_a_client_is_too_old_to_say(runs, client):
     for service in CLIENTS[client][1]:
         runs.outcomes(client, service)
     assert runs.client(client).left_out == LEFT_OUT[client]
+
+
+SPOILT = {
+    "a null": ({"pipelines": [{"name": None}]}, "is null"),
+    "a member that is not there": ({"pipelines": [{"title": "p"}]}, "not in the model"),
+    "a number for a text": ({"pipelines": [{"name": 7}]}, "is no string"),
+    "no value of the enum": ({"pipelines": [{"pipelineType": "V9"}]}, "none of"),
+    "a time in milliseconds": ({"pipelines": [{"created": 1.7e12}]}, "is no timestamp"),
+    "a time of parts of milliseconds": ({"pipelines": [{"created": 1700000000.1234}]}, "is no timestamp"),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_what_the_look_at_the_wire_sees(runs, spoilt):
+    answer, told = SPOILT[spoilt]
+    shape = runs.helper.client("codepipeline").meta.service_model.operation_model("ListPipelines").output_shape
+    assert problems_of("json", shape, b'{"pipelines": [{"name": "p", "created": 1700000000.123}]}') == []
+    assert [told in one for one in problems_of("json", shape, json.dumps(answer).encode())] == [True]
