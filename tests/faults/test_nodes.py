@@ -11,7 +11,8 @@ import pytest
 from accounts import Account, allow, zipped
 from botocore.exceptions import ClientError
 from conftest import Gate
-from nodes import Node, Postgres, shared
+from nodes import Node, shared
+from postgres import Postgres
 from server import BIN, Server, wait_for
 from test_kill import at_the_gate, build_of, ended_events, ends, lines_of
 
