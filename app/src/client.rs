@@ -164,6 +164,13 @@ impl Client {
         json_answer(self.send("GET", path, "towpath", &[], b"")?)
     }
 
+    /// Any of Towpath's own paths.
+    pub fn own(&self, method: &str, path: &str, content: Option<&Value>) -> Result<Value, ClientError> {
+        let body = content.map(Value::to_string).unwrap_or_default();
+        let headers: &[_] = if body.is_empty() { &[] } else { &[("content-type", "application/json")] };
+        json_answer(self.send(method, path, "towpath", headers, body.as_bytes())?)
+    }
+
     fn send(
         &self,
         method: &str,

@@ -53,7 +53,7 @@ pub struct Settings {
     /// The certificate's private key, a PEM file
     #[arg(long, env = "TOWPATH_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Builds that run at the same time [default: number of processors]
+    /// Builds that run at the same time; 0 leaves them to workers [default: number of processors]
     #[arg(long, env = "TOWPATH_BUILD_SLOTS", value_name = "N")]
     pub build_slots: Option<usize>,
     /// Environment variable to pass into builds, besides proxies and certificates (repeatable)
@@ -204,9 +204,6 @@ impl Config {
             return Err(invalid("region", &region, "lower-case letters, digits and hyphens"));
         }
         let slots = flags.build_slots.or(file.build_slots).unwrap_or_else(processors);
-        if slots == 0 {
-            return Err(invalid("build-slots", "0", "at least 1"));
-        }
         let either = |a: Vec<String>, b: Vec<String>| if a.is_empty() { b } else { a };
         let folders = if flags.pass_folder.is_empty() { file.pass_folder } else { flags.pass_folder };
         Ok(Config {
@@ -256,7 +253,7 @@ pub fn root_keys() -> Result<Option<RootKeys>, ConfigError> {
     }
 }
 
-fn processors() -> usize {
+pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -265,6 +262,11 @@ pub fn default_data() -> PathBuf {
     if let Some(named) = std::env::var_os("TOWPATH_DATA").filter(|named| !named.is_empty()) {
         return PathBuf::from(named);
     }
+    state_folder()
+}
+
+/// The same where nobody told otherwise.
+pub fn state_folder() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     match home {
         Some(home) if !is_root() => {

@@ -1,5 +1,5 @@
-//! What a person types. Each subcommand is one file; all but `up`, `server`, `agent`, `host`, `backup` and `restore`
-//! are clients of the public API.
+//! What a person types. Each subcommand is one file; all but `up`, `server`, `worker`, `agent`, `host`, `backup`
+//! and `restore` are clients of the public API.
 
 mod agent;
 mod approval;
@@ -15,6 +15,8 @@ mod retry;
 mod server;
 mod status;
 mod up;
+mod worker;
+mod workers;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -55,6 +57,12 @@ enum Command {
     Profile(profile::Profile),
     /// Run the deployment agent on this host
     Agent(agent::Agent),
+    /// Build on this machine for a server elsewhere
+    Worker(worker::Worker),
+    /// List the machines that build, and what they run
+    Workers(workers::Workers),
+    /// Make, list and revoke workers' tokens
+    Token(workers::Token),
     /// Isolated machines in milliseconds, with an agent inside
     Host(host::Host),
     /// Show pipelines, their stages and what they wait for
@@ -84,6 +92,9 @@ impl Cli {
             Command::Ca(command) => command.run(),
             Command::Profile(command) => command.run(),
             Command::Agent(command) => command.run(),
+            Command::Worker(command) => command.run(),
+            Command::Workers(command) => command.run(),
+            Command::Token(command) => command.run(),
             Command::Host(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Logs(command) => command.run(),

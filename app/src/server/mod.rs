@@ -82,7 +82,7 @@ pub async fn start(config: Config, cluster: Option<Cluster>) -> Result<Running, 
     if let Some(certificates) = &certificates {
         background.spawn(certificates.clone().keep_valid(shutdown.clone()));
     }
-    let server: Arc<Server> = Arc::new(services.serve(&config));
+    let server: Arc<Server> = Arc::new(services.serve(&config, &shutdown));
     let serving = listeners.serve(server, &shutdown)?;
     let connection = Connection {
         endpoint: endpoint.clone(),

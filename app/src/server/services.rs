@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinSet;
-use towpath_codebuild::CodeBuildService;
+use towpath_codebuild::{CodeBuildService, remote};
 use towpath_codecommit::CodeCommitService;
 use towpath_codedeploy::CodeDeployService;
 use towpath_codepipeline::Pipelines;
@@ -149,7 +149,7 @@ impl Services {
     }
 
     /// All services behind one port.
-    pub fn serve(&self, config: &Config) -> Server {
+    pub fn serve(&self, config: &Config, shutdown: &Shutdown) -> Server {
         let clock = Arc::new(towpath_api::SystemClock);
         let authenticator = Authenticator::new(self.iam.clone(), clock, &config.account, &config.region);
         let internal = Internal {
@@ -157,6 +157,7 @@ impl Services {
             events: self.events.clone(),
             nodes: self.nodes.clone(),
         };
+        let workers = self.codebuild.admin_door(authenticator.clone());
         Server::builder(authenticator)
             .service(Arc::new(towpath_api_iam::Server(self.iam.clone())))
             .service(Arc::new(towpath_api_sts::Server(self.iam.clone())))
@@ -170,6 +171,8 @@ impl Services {
             .mount("/_towpath/", internal)
             .waits("PollHostCommand")
             .max_connections(super::descriptors::make_room())
+            .mount(remote::PREFIX, self.codebuild.work_door(shutdown.clone()))
+            .mount(remote::ADMIN_PREFIX, workers)
             .mount(towpath_codecommit::PREFIX, self.codecommit.handler())
             .build()
     }

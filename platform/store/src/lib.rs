@@ -17,8 +17,9 @@
 //! **Crash.** At any moment: unacknowledged commits are there whole or not at all, acknowledged ones
 //! are there. A full disk fails the commits that meet it with [`StoreError::Storage`], and nothing else; the
 //! store goes on when there is space again. In a folder leases die with the process that held them: opening
-//! the store frees every leased job. In a shared database they expire, and a database that goes away fails
-//! what waits for it within a bounded time (`postgres/mod.rs` says how commits under way end).
+//! the store frees every leased job but those of owners [`OUTSIDE`] it. In a shared database they expire, and
+//! a database that goes away fails what waits for it within a bounded time (`postgres/mod.rs` says how
+//! commits under way end).
 //!
 //! Both sit behind a private backend trait. `tests/conformance.rs` is written against [`Store`] alone and
 //! holds both to the same behaviour; what only several processes can get wrong is in `tests/postgres*.rs`.
@@ -43,3 +44,6 @@ pub use limits::{
 };
 pub use store::{Location, Options, Store};
 pub use txn::{Job, Lease, Txn};
+
+/// How the names of lease owners begin that are not this process: their leases outlive it.
+pub const OUTSIDE: &str = "outside/";

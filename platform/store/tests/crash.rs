@@ -246,3 +246,28 @@ fn a_full_disk_fails_commits_until_there_is_space_again() {
     }
     assert!(text.contains("SMALL DISK DONE"), "{text}{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[tokio::test]
+async fn leases_of_others_outlive_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Store::open(Options::new(&path)).await.unwrap();
+    let mut txn = Txn::new();
+    txn.enqueue(Job::new("q", "a", Timestamp::EPOCH)).enqueue(Job::new("q", "b", Timestamp::EPOCH));
+    store.commit(txn).await.unwrap();
+    let other = format!("{}machine", towpath_store::OUTSIDE);
+    let mut theirs = store.claim("q", &other, 3_600_000, 1).await.unwrap().pop().unwrap();
+    let ours = store.claim("q", "process", 3_600_000, 1).await.unwrap().pop().unwrap();
+    store.close().await;
+    drop(store);
+    let store = Store::open(Options::new(&path)).await.unwrap();
+    let free = store.claim("q", "next", 3_600_000, 9).await.unwrap();
+    assert_eq!(free.iter().map(|lease| &lease.key).collect::<Vec<_>>(), [&ours.key]);
+    store.renew(&mut theirs, 3_600_000).await.unwrap();
+    let mut txn = Txn::new();
+    txn.complete(&theirs);
+    store.commit(txn).await.unwrap();
+    let mut txn = Txn::new();
+    txn.complete(&ours);
+    assert!(store.commit(txn).await.unwrap_err().is_lease_lost());
+}

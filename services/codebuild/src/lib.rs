@@ -22,6 +22,7 @@ mod api;
 mod buildspec;
 pub mod events;
 mod place;
+pub mod remote;
 mod reports;
 pub mod sandbox;
 mod state;

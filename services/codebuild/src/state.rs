@@ -68,6 +68,23 @@ impl fmt::Display for PhaseKind {
 }
 
 impl PhaseKind {
+    /// Phases begin in this order.
+    pub fn order(self) -> u8 {
+        match self {
+            PhaseKind::Submitted => 0,
+            PhaseKind::Queued => 1,
+            PhaseKind::Provisioning => 2,
+            PhaseKind::DownloadSource => 3,
+            PhaseKind::Commands(PhaseName::Install) => 4,
+            PhaseKind::Commands(PhaseName::PreBuild) => 5,
+            PhaseKind::Commands(PhaseName::Build) => 6,
+            PhaseKind::Commands(PhaseName::PostBuild) => 7,
+            PhaseKind::UploadArtifacts => 8,
+            PhaseKind::Finalizing => 9,
+            PhaseKind::Completed => 10,
+        }
+    }
+
     /// Phases that run in the sandbox carry a context even when they succeed: an empty one.
     fn has_context(self) -> bool {
         matches!(self, PhaseKind::DownloadSource | PhaseKind::Commands(_) | PhaseKind::UploadArtifacts)

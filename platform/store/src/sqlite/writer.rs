@@ -12,10 +12,10 @@
 //! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway.
 
 use super::apply::{self, Failure, Tick};
-use crate::StoreError;
 use crate::backend::ClaimRequest;
 use crate::limits::{MAX_GROUP_BYTES, MAX_GROUP_REQUESTS, WRITER_QUEUE};
 use crate::txn::{Hold, Lease, Op};
+use crate::{OUTSIDE, StoreError};
 use rusqlite::Connection;
 use std::fs::File;
 use std::sync::{Mutex, PoisonError};
@@ -68,12 +68,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Frees the leases of the process that had the store before, and starts.
+    /// Frees the leases of the process that had the store before, and starts. Leases of others
+    /// ([`OUTSIDE`]) last until they expire.
     pub fn start(connection: Connection, lock: File) -> Result<Writer, StoreError> {
         connection.execute(
             "UPDATE jobs SET run_at = min(coalesce(again_at, run_at), run_at), again_at = NULL,
-                             lease_owner = NULL, lease_expires_at = NULL WHERE lease_owner IS NOT NULL",
-            [],
+                             lease_owner = NULL, lease_expires_at = NULL
+             WHERE lease_owner IS NOT NULL AND substr(lease_owner, 1, length(?1)) <> ?1",
+            [OUTSIDE],
         )?;
         let tick =
             connection.query_row("SELECT value FROM counters WHERE name = 'tick'", [], |row| row.get(0))?;

@@ -8,7 +8,7 @@ mod environment;
 mod files;
 pub(crate) mod jobs;
 mod local;
-mod log;
+pub(crate) mod log;
 pub(crate) mod machine;
 mod output;
 mod prepare;
@@ -17,12 +17,13 @@ pub(crate) mod publish;
 mod report;
 mod runtimes;
 mod shell;
-pub mod source;
-mod staging;
+pub(crate) mod source;
+pub(crate) mod staging;
 
 use crate::state::{Input, State};
 use crate::store::{BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer, TokenDoc, publishing_queue};
 use crate::{AdvanceError, CodeBuildService};
+pub(crate) use provision::ASSUME;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,11 +119,11 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
 }
 
 /// The folder of one attempt at a build.
-pub fn folder(service: &CodeBuildService, doc: &BuildDoc, attempt: u32) -> PathBuf {
+pub(crate) fn folder(service: &CodeBuildService, doc: &BuildDoc, attempt: u32) -> PathBuf {
     builds_folder(service).join(format!("{}-{attempt}", doc.uuid()))
 }
 
-fn builds_folder(service: &CodeBuildService) -> PathBuf {
+pub(crate) fn builds_folder(service: &CodeBuildService) -> PathBuf {
     service.config.data_dir.join("builds")
 }
 
@@ -162,7 +163,7 @@ async fn sweep(service: &CodeBuildService) -> Result<(), Box<dyn std::error::Err
 }
 
 /// A build may leave folders that its own user cannot enter; root can, anyone else opens them first.
-pub async fn remove_folder(path: &Path) {
+pub(crate) async fn remove_folder(path: &Path) {
     let path = path.to_owned();
     let removed = tokio::task::spawn_blocking(move || {
         if std::fs::remove_dir_all(&path).is_ok() || !path.exists() {

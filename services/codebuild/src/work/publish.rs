@@ -40,17 +40,18 @@ pub struct Manifest {
     pub failures: Vec<String>,
 }
 
-const FILE: &str = "manifest.json";
 const ATTEMPTS: u32 = 5;
 
 impl Manifest {
+    pub const FILE: &str = "manifest.json";
+
     pub fn write(&self, folder: &Path) -> std::io::Result<()> {
         let text = serde_json::to_vec(self).map_err(std::io::Error::other)?;
-        super::files::write_durably(&folder.join(FILE), &text)
+        super::files::write_durably(&folder.join(Manifest::FILE), &text)
     }
 
     pub fn read(folder: &Path) -> std::io::Result<Manifest> {
-        serde_json::from_slice(&std::fs::read(folder.join(FILE))?).map_err(std::io::Error::other)
+        serde_json::from_slice(&std::fs::read(folder.join(Manifest::FILE))?).map_err(std::io::Error::other)
     }
 }
 

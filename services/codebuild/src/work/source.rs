@@ -57,6 +57,9 @@ pub enum SourceError {
     TooMany,
     #[error("NoSuchKey: s3://{0} has no objects")]
     EmptyFolder(String),
+    /// The sentence of the server that a worker asked.
+    #[error("{0}")]
+    Told(String),
 }
 
 impl std::convert::From<ApiError> for SourceError {

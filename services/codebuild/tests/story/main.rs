@@ -13,4 +13,5 @@ mod projects;
 mod reports;
 mod sandbox;
 mod sources;
+mod workers;
 mod world;

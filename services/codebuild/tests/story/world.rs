@@ -8,9 +8,10 @@ use std::time::Duration;
 use towpath_api::{Call, Caller, Timestamp};
 use towpath_api_codebuild::*;
 use towpath_codebuild::sandbox::Sandboxes;
-use towpath_codebuild::{CodeBuildService, Config, Handles};
+use towpath_codebuild::{CodeBuildService, Config, Handles, remote};
 use towpath_durable::Shutdown;
 use towpath_store::{Options, Store};
+use towpath_wire::{Authenticator, Server};
 
 pub const ACCOUNT: &str = "000000000000";
 pub const REGION: &str = "us-east-1";
@@ -49,29 +50,49 @@ impl World {
         World::with(tempfile::tempdir().unwrap(), None, "127.0.0.1:4566".parse().unwrap()).await
     }
 
+    /// A server that leaves its builds to workers.
+    pub async fn without_slots() -> World {
+        let endpoint = "127.0.0.1:4566".parse().unwrap();
+        let fresh = tempfile::tempdir().unwrap();
+        let fakes = (Default::default(), Default::default(), Default::default());
+        World::on(fresh, fakes, (None, endpoint), 0).await
+    }
+
+    /// The server's door for workers, on a port of its own; where it is.
+    pub async fn open_door(&self) -> String {
+        let clock = Arc::new(towpath_api::SystemClock);
+        let authenticator = Authenticator::new(self.identity.clone(), clock, ACCOUNT, REGION);
+        let shutdown = self.shutdown.clone();
+        let door = self.service.work_door(shutdown.clone());
+        let server = Arc::new(Server::builder(authenticator).mount(remote::PREFIX, door).build());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { server.serve(listener, async move { shutdown.wait().await }).await });
+        format!("http://{address}")
+    }
+
     /// With sandboxes of the test's choice.
     pub async fn with(
         folder: tempfile::TempDir,
         runner: Option<Arc<dyn Sandboxes>>,
         endpoint: SocketAddr,
     ) -> World {
-        World::on(folder, Default::default(), Default::default(), Default::default(), (runner, endpoint))
-            .await
+        let fakes = (Default::default(), Default::default(), Default::default());
+        World::on(folder, fakes, (runner, endpoint), 4).await
     }
 
     async fn on(
         folder: tempfile::TempDir,
-        objects: Arc<FakeObjects>,
-        sources: Arc<FakeSources>,
-        logs: Arc<FakeLogs>,
+        (objects, sources, logs): (Arc<FakeObjects>, Arc<FakeSources>, Arc<FakeLogs>),
         (runner, endpoint): (Option<Arc<dyn Sandboxes>>, SocketAddr),
+        workers: usize,
     ) -> World {
         let store = Store::open(Options::new(folder.path().join("store"))).await.unwrap();
         let identity = Arc::new(FakeIdentity::default());
         let sandboxes = Folders::new(folder.path().join("inside"));
         let config = Config {
             data_dir: folder.path().join("codebuild"),
-            workers: 4,
+            workers,
             endpoint: Some(endpoint),
             public_url: None,
         };
@@ -118,7 +139,7 @@ impl World {
         store.close().await;
         drop(store);
         let endpoint = "127.0.0.1:4566".parse().unwrap();
-        World::on(folder, objects, sources, logs, (None, endpoint)).await
+        World::on(folder, (objects, sources, logs), (None, endpoint), 4).await
     }
 
     pub async fn stop_server(&self) {
