@@ -6,6 +6,7 @@ from sdk.clients.boto import Boto
 from sdk.clients.js import Js
 from sdk.pages import World
 from sdk.runner import Lacking
+from server import Server
 
 # What has one page by nature: an account may have no more repositories than a page holds, nor more than 50 deployment
 # configurations; all action types are one page.
@@ -13,20 +14,28 @@ ONE_PAGE = {("codecommit", "ListRepositories"), ("codedeploy", "ListDeploymentCo
 
 
 @pytest.fixture(scope="module")
-def world(shared_server):
-    made = World(shared_server)
+def server(tmp_path_factory):
+    """Its own, for no other test should have to list hundreds of things."""
+    made = Server(tmp_path_factory.mktemp("pages")).start()
     yield made
     made.stop()
 
 
 @pytest.fixture(scope="module")
-def boto(shared_server):
-    return Boto(shared_server)
+def world(server):
+    made = World(server)
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="module")
-def js(shared_server):
-    made = Js(shared_server)
+def boto(server):
+    return Boto(server)
+
+
+@pytest.fixture(scope="module")
+def js(server):
+    made = Js(server)
     yield made
     made.stop()
 

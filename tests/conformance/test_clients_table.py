@@ -17,6 +17,7 @@ from sdk.clients.rust import Rust
 from sdk.runner import Run
 from sdk.strict import problems_of
 from sdk.table import TABLES, operations
+from server import Server
 
 ROOT = pathlib.Path(__file__).parents[2]
 S3_LIST = (ROOT / "services/s3/src/api/mod.rs").read_text().split("operations! {")[1]
@@ -86,10 +87,13 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(shared_server):
-    made = Runs(shared_server)
+def runs(tmp_path_factory):
+    """On a server of their own: a listing's first page must not be full of other tests' things."""
+    server = Server(tmp_path_factory.mktemp("clients")).start()
+    made = Runs(server)
     yield made
     made.stop()
+    server.stop()
 
 
 @pytest.mark.parametrize(("client", "service", "operation"), [
