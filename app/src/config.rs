@@ -5,9 +5,12 @@ use clap::Args;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use towpath_codebuild::Bounds;
 
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4566";
 pub const DEFAULT_REGION: &str = "us-east-1";
+/// Less than this, and no shell starts.
+const MIN_DISK_BYTES: u64 = 16 << 20;
 pub const DEFAULT_ACCOUNT: &str = "000000000000";
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,12 @@ pub struct Settings {
     /// Builds that run at the same time; 0 leaves them to workers [default: number of processors]
     #[arg(long, env = "TOWPATH_BUILD_SLOTS", value_name = "N")]
     pub build_slots: Option<usize>,
+    /// Bytes that one build may write to disk, its source and artifacts among them [default: 64 GiB]
+    #[arg(long, env = "TOWPATH_BUILD_DISK_BYTES", value_name = "BYTES")]
+    pub build_disk_bytes: Option<u64>,
+    /// Bytes of one build's output that its log keeps [default: 1 GiB]
+    #[arg(long, env = "TOWPATH_BUILD_LOG_BYTES", value_name = "BYTES")]
+    pub build_log_bytes: Option<u64>,
     /// Environment variable to pass into builds, besides proxies and certificates (repeatable)
     #[arg(long = "pass-env", env = "TOWPATH_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
     #[serde(default)]
@@ -163,6 +172,7 @@ pub struct Config {
     pub public_url: Option<String>,
     pub transport: Transport,
     pub build_slots: usize,
+    pub build_bounds: Bounds,
     pub pass_env: Vec<String>,
     pub pass_folder: Vec<PathBuf>,
     pub sandbox_network: Option<std::net::Ipv4Addr>,
@@ -204,6 +214,13 @@ impl Config {
             return Err(invalid("region", &region, "lower-case letters, digits and hyphens"));
         }
         let slots = flags.build_slots.or(file.build_slots).unwrap_or_else(processors);
+        let mut bounds = Bounds::default();
+        bounds.disk_bytes = flags.build_disk_bytes.or(file.build_disk_bytes).unwrap_or(bounds.disk_bytes);
+        bounds.log_bytes = flags.build_log_bytes.or(file.build_log_bytes).unwrap_or(bounds.log_bytes);
+        if bounds.disk_bytes < MIN_DISK_BYTES {
+            let text = bounds.disk_bytes.to_string();
+            return Err(invalid("build-disk-bytes", &text, "at least 16777216 (16 MiB)"));
+        }
         let either = |a: Vec<String>, b: Vec<String>| if a.is_empty() { b } else { a };
         let folders = if flags.pass_folder.is_empty() { file.pass_folder } else { flags.pass_folder };
         Ok(Config {
@@ -220,6 +237,7 @@ impl Config {
                 flags.tls_key.or(file.tls_key),
             )?,
             build_slots: slots,
+            build_bounds: bounds,
             pass_env: either(flags.pass_env, file.pass_env),
             pass_folder: folders,
             sandbox_network: flags.sandbox_network.or(file.sandbox_network),

@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod coverage;
+mod fuzz;
 mod journey;
 mod models;
 mod prerequisites;
@@ -22,6 +23,8 @@ Usage: cargo xtask <task>
   bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
                     start, growth, scale, agents (--towpath PATH: this binary instead of a release build;
                     --json FILE)
+  fuzz [TARGET]     every fuzz target, or one, for a minute each (--seconds N; --keep: merge what was
+                    found into fuzz/corpus)
   codegen           regenerate platform/api/gen from models/ (--check: fail on any difference)
   coverage          regenerate docs/coverage.md (--check: fail on any difference)
   tidy              the house rules alone
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         ["check"] => check(),
         ["bench", rest @ ..] => bench::run(rest),
         [bench::LOAD, rest @ ..] => bench::load(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["codegen"] => codegen::run(codegen::Mode::Write),
         ["codegen", "--check"] => codegen::run(codegen::Mode::Check),
         ["coverage"] => coverage::run(codegen::Mode::Write),

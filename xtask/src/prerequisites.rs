@@ -191,6 +191,14 @@ pub fn deny() -> TaskResult {
     Err(format!("cargo deny check advisories:\n{told}").into())
 }
 
+pub fn cargo_fuzz() -> TaskResult {
+    if succeeds("cargo", &["fuzz", "--version"]) {
+        return Ok(());
+    }
+    println!("installing cargo-fuzz");
+    run("cargo", &["install", "--locked", "--quiet", "cargo-fuzz"])
+}
+
 /// PATH with a folder before everything else.
 pub fn path_with(folder: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -224,6 +224,7 @@ fn codebuild_config(
         workers: config.build_slots,
         endpoint: Some(address),
         public_url: Some(public_url.to_owned()),
+        bounds: config.build_bounds,
     }
 }
 

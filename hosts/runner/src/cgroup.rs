@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn limits_become_values_of_both_versions() {
-        let limits = Limits { memory_bytes: Some(64 << 20), cpus: Some(1.5), pids: None, wall_ms: None };
+        let limits = Limits { memory_bytes: Some(64 << 20), cpus: Some(1.5), ..Limits::default() };
         let settings = settings(&limits);
         assert_eq!(settings.len(), 3);
         assert_eq!(settings[2].two[0].1, "150000 100000");

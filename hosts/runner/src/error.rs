@@ -36,7 +36,15 @@ pub enum RunnerError {
     Channel(#[from] io::Error),
 }
 
+/// How the reason begins why a sandbox ended that wrote more than its [`crate::Limits::disk_bytes`].
+pub const OVER_DISK: &str = "over its disk limit";
+
 impl RunnerError {
+    /// Whether the sandbox is gone because it wrote more than it may.
+    pub fn is_over_disk(&self) -> bool {
+        matches!(self, RunnerError::Ended { reason, .. } if reason.starts_with(OVER_DISK))
+    }
+
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RunnerError {
         let path = path.into();
         move |source| RunnerError::File { path, source }

@@ -36,7 +36,7 @@ mod trash;
 mod view;
 
 pub use config::{Config, NetworkConfig};
-pub use error::RunnerError;
+pub use error::{OVER_DISK, RunnerError};
 pub use runner::{Runner, Swept};
 pub use sandbox::{Process, Sandbox};
 pub use spec::{

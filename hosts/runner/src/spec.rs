@@ -59,6 +59,10 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// The whole sandbox is killed this long after its start.
     pub wall_ms: Option<u64>,
+    /// What may be written to disk, in the sandbox's own layers and in its writable binds (with what is in them
+    /// at its start). Over it the whole sandbox is killed, and [`crate::RunnerError::is_over_disk`] tells why.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
 }
 
 impl Limits {

@@ -24,6 +24,7 @@ stories! {
     memory_over_the_limit_gives_137,
     a_fork_bomb_is_held,
     the_wall_limit_ends_it,
+    the_disk_limit_ends_it,
     orphans_are_reaped_and_die_with_the_sandbox,
     a_dropped_sandbox_dies,
     a_killed_supervisor_leaves_nothing,
@@ -168,6 +169,48 @@ async fn the_wall_limit_ends_it(world: World) {
         Err(RunnerError::Ended { reason, .. }) => assert!(reason.contains("time limit"), "{reason}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// Each way of filling the disk ends its own sandbox, and whoever waits is told why.
+async fn the_disk_limit_ends_it(world: World) {
+    let runner = world.runner();
+    let workspace = world.folder.path().join("work");
+    fs::create_dir(&workspace).unwrap();
+    let limit = 32 << 20;
+    let start = async |id: &str| {
+        let mut spec = Spec::new(id);
+        spec.limits.disk_bytes = Some(limit);
+        if id == "filler" {
+            spec.binds = vec![Bind::writable(&workspace, "/work")];
+        }
+        runner.start(spec).await.unwrap()
+    };
+    let bystander = start("bystander").await;
+    assert!(works(&bystander, "head -c 8M /dev/zero > /tmp/some && truncate -s 10G /tmp/sparse").await);
+    for (name, fill) in [
+        ("a file of its own", "head -c 200M /dev/zero > /tmp/big; sleep 60"),
+        ("in the workspace", "head -c 200M /dev/zero > /work/big; sleep 60"),
+        ("many empty files", "mkdir /tmp/many; cd /tmp/many; touch $(seq 20000); sleep 60"),
+        ("closed folders", "mkdir /tmp/c; head -c 200M /dev/zero > /tmp/c/big; chmod 0 /tmp/c; sleep 60"),
+        ("no name", "exec 3> /tmp/gone; rm /tmp/gone; head -c 200M /dev/zero >&3; sleep 60"),
+        ("in the background", "(head -c 200M /dev/zero > /tmp/big) & sleep 60"),
+    ] {
+        let sandbox = start("filler").await;
+        let mut process = sandbox.exec(Command::new(["bash", "-c", fill])).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(50), process.wait()).await;
+        let error = ended.expect(name).expect_err(name);
+        assert!(error.is_over_disk(), "{name}: {error}");
+        assert!(error.to_string().contains(&format!("over its disk limit of {limit} bytes")), "{error}");
+        let again = sandbox.exec(Command::new(["true"])).await.unwrap_err();
+        assert!(again.is_over_disk(), "{name}: {again}");
+        drop(sandbox);
+        fs::remove_file(workspace.join("big")).ok();
+        eventually("its folder is gone", || !world.config.state_dir.join("run/filler").exists()).await;
+    }
+    assert!(
+        works(&bystander, "cat /tmp/some > /dev/null && echo more >> /tmp/some").await,
+        "the others go on"
+    );
 }
 
 async fn orphans_are_reaped_and_die_with_the_sandbox(world: World) {

@@ -1,9 +1,11 @@
 //! From files to an archive, the same bytes for the same content.
 
-use crate::{ArchiveError, Kind};
+use crate::{ArchiveError, Follow, Kind, Root};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 use zip::write::SimpleFileOptions;
 
 /// One name in the archive.
@@ -21,11 +23,29 @@ pub enum Content {
         file: File,
         executable: bool,
     },
+    /// A file beneath a root, opened when its turn comes: an archive of many files takes one descriptor.
+    Beneath {
+        root: Arc<Root>,
+        path: PathBuf,
+        follow: Follow,
+        executable: bool,
+    },
     Bytes(Vec<u8>),
     Symlink {
         target: String,
     },
     Folder,
+}
+
+impl Content {
+    fn opened(self) -> Result<Content, ArchiveError> {
+        match self {
+            Content::Beneath { root, path, follow, executable } => {
+                Ok(Content::File { file: root.open_file(&path, follow)?, executable })
+            }
+            other => Ok(other),
+        }
+    }
 }
 
 /// A finished archive.
@@ -98,7 +118,7 @@ fn write_zip(entries: Vec<Entry>, output: &mut File) -> Result<(), ArchiveError>
         let options = SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Deflated)
             .last_modified_time(zip::DateTime::DEFAULT);
-        match entry.content {
+        match entry.content.opened()? {
             Content::File { mut file, executable } => {
                 let size = file.metadata().map_err(ArchiveError::io(entry.name.clone()))?.len();
                 let options = options
@@ -108,6 +128,8 @@ fn write_zip(entries: Vec<Entry>, output: &mut File) -> Result<(), ArchiveError>
                 writer.start_file(entry.name.as_str(), options).map_err(failed)?;
                 io::copy(&mut file, &mut writer).map_err(ArchiveError::io(entry.name.clone()))?;
             }
+            // It is opened above.
+            Content::Beneath { .. } => {}
             Content::Bytes(bytes) => {
                 writer
                     .start_file(entry.name.as_str(), options.unix_permissions(FILE_MODE))
@@ -137,7 +159,7 @@ fn write_tar(entries: Vec<Entry>, output: impl Write) -> Result<(), ArchiveError
         header.set_mtime(FIXED_TIME_SECONDS);
         header.set_uid(0);
         header.set_gid(0);
-        let result = match entry.content {
+        let result = match entry.content.opened()? {
             Content::File { file, executable } => {
                 let size = file.metadata().map_err(ArchiveError::io(entry.name.clone()))?.len();
                 header.set_size(size);
@@ -146,6 +168,8 @@ fn write_tar(entries: Vec<Entry>, output: impl Write) -> Result<(), ArchiveError
                 let padded = file.chain(io::repeat(0)).take(size);
                 builder.append_data(&mut header, &entry.name, padded)
             }
+            // It is opened above.
+            Content::Beneath { .. } => Ok(()),
             Content::Bytes(bytes) => {
                 header.set_size(bytes.len() as u64);
                 header.set_mode(FILE_MODE);

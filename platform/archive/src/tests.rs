@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
 fn scratch() -> (tempfile::TempDir, Root) {
     let folder = tempfile::tempdir().unwrap();
@@ -56,15 +57,17 @@ fn untar(entries: &[(&str, u8, &str, &[u8])]) -> (tempfile::TempDir, Result<Summ
 #[test]
 fn good_archives_arrive_whole() {
     for kind in [Kind::Zip, Kind::Tar, Kind::Tgz] {
-        let (source, root) = scratch();
+        let (source, _root) = scratch();
         fs::create_dir(source.path().join("bin")).unwrap();
         fs::write(source.path().join("bin/run"), "#!/bin/sh\n").unwrap();
         let entries = || {
             vec![
                 Entry {
                     name: "bin/run".into(),
-                    content: Content::File {
-                        file: root.open_file(Path::new("bin/run"), Follow::No).unwrap(),
+                    content: Content::Beneath {
+                        root: Arc::new(Root::open(source.path()).unwrap()),
+                        path: "bin/run".into(),
+                        follow: Follow::No,
                         executable: true,
                     },
                 },

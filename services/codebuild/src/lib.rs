@@ -58,6 +58,23 @@ pub struct Config {
     /// What clone URLs begin with. Where that is not what a build reaches, its git is told to go to the
     /// endpoint instead.
     pub public_url: Option<String>,
+    pub bounds: Bounds,
+}
+
+/// What one build may use of the machine that runs it, beyond its compute type.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// What it may write to disk: its view of the machine, its source and its artifacts.
+    pub disk_bytes: u64,
+    /// What of its output is kept; the rest is dropped, and the log says so.
+    pub log_bytes: u64,
+}
+
+impl Default for Bounds {
+    /// The disk of AWS's smallest compute type.
+    fn default() -> Self {
+        Bounds { disk_bytes: 64 << 30, log_bytes: 1 << 30 }
+    }
 }
 
 /// Makes [`Objects`] whose writes count only while a job is held.

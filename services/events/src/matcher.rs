@@ -1,6 +1,6 @@
 //! Matching an event against a checked pattern.
 
-use crate::pattern::{Comparison, FieldPattern, Network, ObjectPattern, Test, TextTest};
+use super::pattern::{Comparison, FieldPattern, Network, ObjectPattern, Test, TextTest};
 use serde_json::Value;
 use std::net::IpAddr;
 

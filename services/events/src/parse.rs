@@ -1,6 +1,6 @@
 //! Reading a pattern out of its JSON. Everything that is not documented is refused by name.
 
-use crate::pattern::{Comparison, FieldPattern, Network, ObjectPattern, Pattern, Test, TextTest};
+use super::pattern::{Comparison, FieldPattern, Network, ObjectPattern, Pattern, Test, TextTest};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 

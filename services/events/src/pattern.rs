@@ -2,8 +2,8 @@
 //! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>,
 //! operators: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>.
 
-use crate::matcher::matches_object;
-use crate::parse;
+use super::matcher::matches_object;
+use super::parse;
 use serde_json::Value;
 
 /// What EventBridge accepts for a rule's pattern.

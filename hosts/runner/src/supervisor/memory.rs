@@ -35,13 +35,17 @@ pub async fn watch(init_pid: i32, limit_bytes: u64, kills: Arc<AtomicU64>) {
     }
 }
 
-fn descendants(of: i32) -> Vec<i32> {
+/// A process's children are its threads' children.
+pub(super) fn descendants(of: i32) -> Vec<i32> {
     let (mut found, mut next) = (Vec::new(), vec![of]);
     while let Some(pid) = next.pop() {
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|c| c.parse().ok()) {
-            found.push(child);
-            next.push(child);
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().filter_map(|c| c.parse().ok()) {
+                found.push(child);
+                next.push(child);
+            }
         }
         if found.len() > PROCESSES {
             break;

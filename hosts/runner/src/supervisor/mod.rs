@@ -6,6 +6,7 @@
 //! signal), its mounts vanish with its namespace, and a sweep removes the rest.
 
 mod copied;
+mod disk;
 mod memory;
 mod mirror;
 pub mod network;

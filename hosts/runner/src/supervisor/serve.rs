@@ -14,10 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Made, discard, memory, relay};
+use super::{Made, discard, disk, memory, relay};
 use crate::channel::{AsyncChannel, Channel, watch};
 use crate::messages::{ExecRequest, FromInit, FromSupervisor, Holder, ToInit, ToSupervisor};
-use crate::spec::ExitStatus;
+use crate::spec::{Access, BindSource, ExitStatus};
 use crate::sys;
 
 /// Requests waiting for the loop.
@@ -136,12 +136,28 @@ impl Loop {
                 events.send(Event::End(format!("over its time limit of {wall_ms} ms"))).await.ok();
             });
         }
+        self.watch_disk();
         let (events, mut terminate) = (self.events.clone(), signal(SignalKind::terminate())?);
         tokio::spawn(async move {
             terminate.recv().await;
             events.send(Event::End("its supervisor was told to stop".into())).await.ok();
         });
         Ok(())
+    }
+
+    /// On a thread of its own: to count files takes its time, and this loop also carries the relays.
+    fn watch_disk(&self) {
+        let spec = &self.made.plan.spec;
+        let Some(limit_bytes) = spec.limits.disk_bytes else { return };
+        let mut places = vec![self.made.home.path.clone()];
+        for bind in &spec.binds {
+            if let (BindSource::Path(path), Access::Writable) = (&bind.source, bind.access) {
+                places.push(path.clone());
+            }
+        }
+        let watch = disk::Watch { places, limit_bytes, init_pid: self.made.init_pid };
+        let events = self.events.clone();
+        std::thread::spawn(move || events.blocking_send(Event::End(watch.run())).ok());
     }
 
     fn connect(&mut self, client: u64, channel: Channel) -> std::io::Result<()> {
@@ -344,7 +360,9 @@ impl Loop {
         // SAFETY: `status` outlives the call.
         unsafe { libc::waitpid(self.made.init_pid, &raw mut status, 0) };
         let running = std::mem::take(&mut self.running);
-        for command in running.values() {
+        // Whoever waits for a command of a sandbox that is over its disk limit learns that, not that somebody
+        // killed it.
+        for command in running.values().filter(|_| !reason.starts_with(crate::OVER_DISK)) {
             let status = self.status(libc::SIGKILL, command);
             self.tell(command.client, &FromSupervisor::Exited { seq: command.seq, status }, &[]).await;
         }

@@ -66,7 +66,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), WorkerError> 
     let client = Client::new(&config.endpoint, &config.token, config.tls)?;
     let slots_count = config.slots.clamp(1, MAX_SLOTS);
     let endpoint = endpoint(&client).await?;
-    let machine = Arc::new(Machine { sandboxes: config.sandboxes, endpoint: Some(endpoint) });
+    let machine = Arc::new(Machine {
+        sandboxes: config.sandboxes,
+        endpoint: Some(endpoint),
+        bounds: crate::Bounds::default(),
+    });
     let worker = Arc::new(Worker { client, machine, builds });
     let slots = Arc::new(Semaphore::new(slots_count));
     let mut running = JoinSet::new();

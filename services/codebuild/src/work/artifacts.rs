@@ -7,6 +7,7 @@ use crate::store::{BuildDoc, StoredArtifact};
 use globset::GlobMatcher;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use towpath_api_codebuild::ProjectArtifacts;
 use towpath_archive::{ArchiveError, Content, Entry, Follow, FoundKind, Kind, Limits, Root};
 
@@ -39,6 +40,8 @@ pub enum CollectError {
     NoneFor(String),
     #[error("discard-paths makes two files named '{0}'")]
     SameName(String),
+    #[error("the artifacts are larger than build-disk-bytes allows")]
+    TooLarge,
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error("{0}")]
@@ -188,14 +191,15 @@ fn compile(patterns: &[String]) -> Result<Vec<GlobMatcher>, CollectError> {
     patterns.iter().map(compile).collect()
 }
 
-/// Copies or packs the chosen files into `stage`, and says what is to be stored.
+/// Copies or packs the chosen files into `stage`, and says what is to be stored. What they hold is taken off
+/// `left_bytes`: a sparse file, or a thousand links to one, is larger here than where the build left it.
 pub fn stage(
     source: &Path,
     chosen: &[Chosen],
     destination: &Destination,
-    stage: &Path,
+    (stage, left_bytes): (&Path, &mut u64),
 ) -> Result<(Vec<Put>, StoredArtifact), CollectError> {
-    let root = Root::open(source)?;
+    let root = Arc::new(Root::open(source)?);
     std::fs::create_dir_all(stage)?;
     let location = format!("arn:aws:s3:::{}/{}", destination.bucket, destination.key);
     let mut stored = StoredArtifact { identifier: destination.identifier.clone(), location, sha256: None };
@@ -209,7 +213,8 @@ pub fn stage(
         content_type: content_type.map(str::to_owned),
     };
     if destination.zip {
-        let entries = chosen.iter().map(|chosen| entry(&root, chosen)).collect::<Result<Vec<_>, _>>()?;
+        let entries = chosen.iter().map(|chosen| entry(&root, chosen, left_bytes));
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let path = stage.join("artifact.zip");
         let mut file = std::fs::File::options().read(true).write(true).create_new(true).open(&path)?;
         let packed = towpath_archive::pack(Kind::Zip, entries, &mut file)?;
@@ -220,7 +225,7 @@ pub fn stage(
     for (index, chosen) in chosen.iter().enumerate() {
         let path = stage.join(format!("file-{index}"));
         // S3 has no symlinks: what a link leads to is stored.
-        let mut from = root.open_file(&chosen.path, Follow::Beneath)?;
+        let mut from = open(&root, &chosen.path, left_bytes)?;
         let mut copy = std::fs::File::create_new(&path)?;
         std::io::copy(&mut from, &mut copy)?;
         copy.sync_all()?;
@@ -230,10 +235,22 @@ pub fn stage(
     Ok((puts, stored))
 }
 
-fn entry(root: &Root, chosen: &Chosen) -> Result<Entry, CollectError> {
+fn open(root: &Root, path: &Path, left_bytes: &mut u64) -> Result<std::fs::File, CollectError> {
+    let file = root.open_file(path, Follow::Beneath)?;
+    *left_bytes = left_bytes.checked_sub(file.metadata()?.len()).ok_or(CollectError::TooLarge)?;
+    Ok(file)
+}
+
+fn entry(root: &Arc<Root>, chosen: &Chosen, left_bytes: &mut u64) -> Result<Entry, CollectError> {
     let content = match &chosen.kind {
         ChosenKind::File { executable } => {
-            Content::File { file: root.open_file(&chosen.path, Follow::Beneath)?, executable: *executable }
+            open(root, &chosen.path, left_bytes)?;
+            Content::Beneath {
+                root: root.clone(),
+                path: chosen.path.clone(),
+                follow: Follow::Beneath,
+                executable: *executable,
+            }
         }
         ChosenKind::Symlink { target } => Content::Symlink { target: target.clone() },
     };
@@ -343,10 +360,87 @@ mod tests {
         assert!(lines.contains(&"Found 2 file(s)".to_owned()));
         let destination =
             Destination { identifier: None, bucket: "b".into(), key: "k".into(), zip: true, once: true };
-        let (first, stored) = stage(&source, &chosen, &destination, &outer.path().join("1")).unwrap();
-        let (_, again) = stage(&source, &chosen, &destination, &outer.path().join("2")).unwrap();
+        let (first, stored) =
+            stage(&source, &chosen, &destination, (&outer.path().join("1"), &mut 100)).unwrap();
+        let (_, again) = stage(&source, &chosen, &destination, (&outer.path().join("2"), &mut 100)).unwrap();
         assert_eq!(stored, again);
         assert_eq!(stored.location, "arn:aws:s3:::b/k");
         assert_eq!(first[0].sha256, stored.sha256);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_build_left_it_is_refused() {
+        let outer = workspace();
+        let source = outer.path().join("src");
+        std::fs::File::create(source.join("sparse")).unwrap().set_len(1 << 40).unwrap();
+        for index in 0..100 {
+            symlink("dist-a/one.txt", source.join(format!("link-{index}"))).unwrap();
+        }
+        let staged = |pattern: &str, zip: bool, limit: u64| {
+            let files = [pattern.to_owned()];
+            let choice =
+                Choice { base: "", files: &files, exclude: &[], discard_paths: false, symlinks: false };
+            let (chosen, _) = choose(&source, Path::new("/x"), &choice).unwrap();
+            let destination =
+                Destination { identifier: None, bucket: "b".into(), key: "k".into(), zip, once: true };
+            let folder = tempfile::tempdir_in(outer.path()).unwrap();
+            stage(&source, &chosen, &destination, (folder.path(), &mut { limit }))
+        };
+        for zip in [true, false] {
+            assert!(matches!(staged("sparse", zip, 1 << 30), Err(CollectError::TooLarge)));
+            assert!(matches!(staged("link-*", zip, 99), Err(CollectError::TooLarge)));
+            assert!(staged("link-*", zip, 100).is_ok());
+        }
+    }
+
+    /// Something that goes on running swaps a folder of the source for a link to a secret, again and again.
+    #[test]
+    fn a_folder_that_becomes_a_link_gives_nothing_away() {
+        use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+        use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+        let outer = workspace();
+        let (source, private) = (outer.path().join("src"), outer.path().join("private"));
+        for (folder, text) in [(source.join("swap"), "mine"), (private.clone(), "secret")] {
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("file"), text).unwrap();
+        }
+        symlink(&private, outer.path().join("link")).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    let (one, other) = (source.join("swap"), outer.path().join("link"));
+                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+                }
+            });
+            let (mut rounds, mut collected, mut control) = (0, 0, false);
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+            while (rounds < 200 || collected == 0 || !control) && std::time::Instant::now() < deadline {
+                rounds += 1;
+                // The control: whoever follows links reads the secret sooner or later.
+                control |=
+                    std::fs::read_to_string(source.join("swap/file")).is_ok_and(|text| text == "secret");
+                collected += usize::from(collects_only_its_own(&source, outer.path()));
+            }
+            stop.store(true, Relaxed);
+            assert!(control && collected > 0 && rounds >= 200, "{rounds} {collected} {control}");
+        });
+    }
+
+    /// Whether anything was collected; it is never the secret.
+    fn collects_only_its_own(source: &Path, outer: &Path) -> bool {
+        let files = ["swap/**/*".to_owned()];
+        let choice = Choice { base: "", files: &files, exclude: &[], discard_paths: false, symlinks: false };
+        let Ok((chosen, _)) = choose(source, Path::new("/x"), &choice) else { return false };
+        let destination =
+            Destination { identifier: None, bucket: "b".into(), key: "k".into(), zip: false, once: true };
+        let folder = tempfile::tempdir_in(outer).unwrap();
+        let Ok((puts, _)) = stage(source, &chosen, &destination, (folder.path(), &mut 1000)) else {
+            return false;
+        };
+        for put in &puts {
+            assert_eq!(std::fs::read_to_string(&put.file).unwrap(), "mine");
+        }
+        !puts.is_empty()
     }
 }

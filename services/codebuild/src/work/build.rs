@@ -4,7 +4,7 @@
 //! forgets the attempt. What is staged is handed over by [`Assignment::deliver`].
 
 use super::assignment::{Assignment, Facts, Step, Stopped};
-use super::commands::Commands;
+use super::commands::{Broken, Commands};
 use super::log::Log;
 use super::machine::Machine;
 use super::provision::{Failure, Ready};
@@ -81,16 +81,23 @@ impl Attempt {
         };
         while let Some(PhaseKind::Commands(name)) = doc.progress.current().map(|phase| phase.kind) {
             let succeeding = doc.progress.succeeding();
-            let (status, context) = commands.phase(name, succeeding).await.map_err(Stopped::Fault)?;
+            let (status, context) = match commands.phase(name, succeeding).await {
+                Ok(ended) => ended,
+                Err(broken) => return self.break_off(broken, &name.to_string(), &ready.log).await,
+            };
             let on_failure = commands.spec.phase(name).and_then(|phase| phase.on_failure.as_ref());
             let next = after(name, status == Status::Succeeded, on_failure);
             doc = self.done(status, context, next).await?;
         }
-        let staging = commands.results(&doc).await.map_err(Stopped::Fault)?;
+        let staging = match commands.results().await {
+            Ok(results) => results,
+            Err(broken) => return self.break_off(broken, "UPLOAD_ARTIFACTS", &ready.log).await,
+        };
         if let Some(sandbox) = self.sandbox.take() {
             sandbox.destroy().await;
         }
-        let manifest = super::staging::stage(&doc, staging, &ready.plans, folder, &ready.log).await;
+        let staging_to = (folder, self.machine.bounds.disk_bytes);
+        let manifest = super::staging::stage(&doc, staging, &ready.plans, staging_to, &ready.log).await;
         let unstaged = |error: std::io::Error| Stopped::Fault(format!("cannot stage artifacts: {error}"));
         let manifest = manifest.map_err(unstaged)?;
         manifest.write(folder).map_err(unstaged)?;
@@ -118,6 +125,21 @@ impl Attempt {
         step.facts = Facts::SourceVersion(doc.resolved_source_version);
         let doc = self.assignment.step(step).await?;
         Ok(Ok((doc, Commands::new(prepared, spec, ready.log.clone()))))
+    }
+
+    /// The sandbox is gone: by our own failure, or because the build filled its share of the disk. That is
+    /// the build's own doing, and it fails in the phase in which it did.
+    async fn break_off<T>(&self, broken: Broken, phase: &str, log: &Log) -> Result<Option<T>, Stopped> {
+        let reason = match broken {
+            Broken::Fault(reason) => return Err(Stopped::Fault(reason)),
+            Broken::OverDisk(reason) => reason,
+        };
+        let message = format!(
+            "The build wrote more to disk than build-disk-bytes allows, and everything in it was ended: {reason}"
+        );
+        let context = Context::new("DISK_QUOTA_EXCEEDED", message);
+        log_end(log, phase, Status::Failed, &context).await;
+        self.give_up(Failure { status: Status::Failed, context }).await.map(|()| None)
     }
 
     async fn done(&self, status: Status, context: Context, next: PhaseKind) -> Result<BuildDoc, Stopped> {

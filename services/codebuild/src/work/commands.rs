@@ -7,13 +7,30 @@ use super::shell::{Shell, ShellError};
 use crate::buildspec::{Artifacts, Buildspec, OnFailure, Phase, PhaseName};
 use crate::sandbox::Sandbox;
 use crate::state::{Context, Status};
-use crate::store::BuildDoc;
 use std::path::PathBuf;
 use std::sync::Arc;
 use towpath_runner::{ExitStatus, RunnerError};
 
 /// A context's message holds the command, which may be a whole script.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
+
+/// Why a build's commands cannot go on.
+#[derive(Debug)]
+pub enum Broken {
+    /// Our own failure.
+    Fault(String),
+    /// The build wrote more than it may, and its sandbox was ended.
+    OverDisk(String),
+}
+
+impl From<ShellError> for Broken {
+    fn from(error: ShellError) -> Self {
+        match error {
+            ShellError::Runner(ref runner) if runner.is_over_disk() => Broken::OverDisk(runner.to_string()),
+            error => Broken::Fault(error.to_string()),
+        }
+    }
+}
 
 /// A shell and its output, ready for the first command.
 pub struct Prepared {
@@ -56,10 +73,10 @@ impl Commands {
         Commands { prepared, spec: Arc::new(spec), log }
     }
 
-    /// Runs one phase, again where `on-failure` says so. `Err` is our own failure.
-    pub async fn phase(&mut self, name: PhaseName, succeeding: bool) -> Result<(Status, Context), String> {
+    /// Runs one phase, again where `on-failure` says so.
+    pub async fn phase(&mut self, name: PhaseName, succeeding: bool) -> Result<(Status, Context), Broken> {
         let shown = name.to_string();
-        self.prepared.shell.set_succeeding(succeeding).map_err(|error| error.to_string())?;
+        self.prepared.shell.set_succeeding(succeeding).map_err(ShellError::Io)?;
         let spec = self.spec.clone();
         let mut retries = 0;
         loop {
@@ -92,7 +109,7 @@ impl Commands {
     }
 
     /// `commands` up to the first that fails, then `finally`; why the phase failed.
-    async fn once(&mut self, phase: &Phase) -> Result<Option<Context>, String> {
+    async fn once(&mut self, phase: &Phase) -> Result<Option<Context>, Broken> {
         let mut failure = None;
         for list in [&phase.commands, &phase.finally] {
             for text in list {
@@ -105,7 +122,7 @@ impl Commands {
         Ok(failure)
     }
 
-    async fn command(&mut self, text: &str, phase: &Phase) -> Result<Option<Context>, String> {
+    async fn command(&mut self, text: &str, phase: &Phase) -> Result<Option<Context>, Broken> {
         self.log.say(format!("Running command {text}")).await;
         let user = phase.run_as.as_deref().or(self.spec.run_as.as_deref()).map(str::to_owned);
         let Prepared { shell, output } = &mut self.prepared;
@@ -115,7 +132,7 @@ impl Commands {
             Ok(status) if status.success() => return Ok(None),
             Ok(status) => reason(&status),
             Err(ShellError::Runner(ref error @ RunnerError::Spawn { .. })) => error.to_string(),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         };
         if let Ok(ExitStatus { out_of_memory: true, .. }) = ended {
             self.log.say("The memory limit of the build's compute type ended a process").await;
@@ -127,7 +144,7 @@ impl Commands {
     }
 
     /// Exported variables, and names and patterns filled in by the shell. Ends the shell.
-    pub async fn results(mut self, doc: &BuildDoc) -> Result<Results, String> {
+    pub async fn results(mut self) -> Result<Results, Broken> {
         let mut results = Results {
             spec: self.spec.clone(),
             exported: Vec::new(),
@@ -138,7 +155,7 @@ impl Commands {
         let filled = self.fill(&mut results).await;
         match filled {
             Ok(()) => {}
-            Err(ShellError::Runner(error)) => return Err(format!("{}: {error}", doc.id)),
+            Err(error @ ShellError::Runner(_)) => return Err(error.into()),
             Err(error) => results.failure = Some(error.to_string()),
         }
         Ok(results)

@@ -156,5 +156,6 @@ pub(super) fn machine(service: &CodeBuildService) -> Arc<Machine> {
             .config
             .endpoint
             .map(|outside| Endpoint::relayed(outside, service.config.public_url.clone())),
+        bounds: service.config.bounds,
     })
 }

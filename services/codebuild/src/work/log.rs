@@ -21,7 +21,7 @@ const GATHER_MS: u64 = 150;
 /// CloudWatch Logs' own bounds on a batch, with room: each event counts 26 bytes more.
 const MAX_BATCH_BYTES: usize = 800 << 10;
 const MAX_BATCH_EVENTS: usize = 5000;
-const EVENT_OVERHEAD_BYTES: usize = 26;
+pub const EVENT_OVERHEAD_BYTES: usize = 26;
 const CHANNEL_LINES: usize = 1024;
 const ATTEMPTS: u32 = 6;
 
@@ -36,6 +36,7 @@ pub struct Log {
     sender: mpsc::Sender<Item>,
     sink: Arc<dyn LogSink>,
     secrets: Arc<[String]>,
+    limit_bytes: u64,
 }
 
 impl Log {
@@ -46,7 +47,7 @@ impl Log {
         let writer = Writer { sink: sink.clone(), archive, lost: 0 };
         tokio::spawn(writer.run(receiver));
         let secrets: Vec<String> = secrets.into_iter().filter(|secret| secret.len() >= 8).collect();
-        Log { sender, sink, secrets: secrets.into() }
+        Log { sender, sink, secrets: secrets.into(), limit_bytes: u64::MAX }
     }
 
     /// A line of CodeBuild's own.
@@ -64,6 +65,15 @@ impl Log {
         }
         // The task is gone only while the server stops.
         let _ = self.sender.send(Item::Line(line)).await;
+    }
+
+    /// How much of what commands print is kept.
+    pub fn with_limit(self, limit_bytes: u64) -> Log {
+        Log { limit_bytes, ..self }
+    }
+
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
     }
 
     /// Returns when everything so far is stored.

@@ -1,5 +1,6 @@
 //! The machine that runs a build's commands: this server's own, or a worker's.
 
+use crate::Bounds;
 use crate::sandbox::Sandboxes;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ pub(crate) struct Machine {
     pub sandboxes: Arc<dyn Sandboxes>,
     /// How commands reach the server. `None`: they do not.
     pub endpoint: Option<Endpoint>,
+    pub bounds: Bounds,
 }
 
 /// The server as a build's commands see it.

@@ -4,7 +4,7 @@
 //! That a command ended is told by its process alone; [`Output::settle`] then makes sure that all that it
 //! printed is in the log before the next line of ours.
 
-use super::log::Log;
+use super::log::{EVENT_OVERHEAD_BYTES, Log};
 use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::net::unix::pipe;
@@ -34,7 +34,9 @@ impl Output {
         let (reader, writer) = std::io::pipe()?;
         let receiver = pipe::Receiver::from_owned_fd(reader.into())?;
         let (requests, queue) = mpsc::channel(1);
-        let reader = Reader { receiver, log, lines: Lines::default(), tail: Vec::new(), open: true };
+        let left_bytes = log.limit_bytes();
+        let reader =
+            Reader { receiver, log, left_bytes, lines: Lines::default(), tail: Vec::new(), open: true };
         tokio::spawn(reader.run(queue));
         Ok(Output { writer: writer.into(), requests })
     }
@@ -57,6 +59,9 @@ impl Output {
 struct Reader {
     receiver: pipe::Receiver,
     log: Log,
+    /// What is still kept of a build's output; the rest is read, for a full pipe would stop the build, and
+    /// dropped.
+    left_bytes: u64,
     lines: Lines,
     tail: Vec<u8>,
     open: bool,
@@ -108,8 +113,19 @@ impl Reader {
         if self.tail.len() > 2 * TAIL_BYTES {
             self.tail.drain(..self.tail.len() - TAIL_BYTES);
         }
+        if self.left_bytes == 0 {
+            return;
+        }
         for line in self.lines.push(bytes) {
+            self.left_bytes = self.left_bytes.saturating_sub((line.len() + EVENT_OVERHEAD_BYTES) as u64);
             self.log.line(line).await;
+        }
+        if self.left_bytes == 0 {
+            self.lines = Lines::default();
+            let limit = self.log.limit_bytes();
+            self.log
+                .say(format!("The log is full at {limit} bytes: no more of what commands print is kept"))
+                .await;
         }
     }
 }

@@ -58,7 +58,8 @@ impl Attempt {
                 .map(String::clone)
         });
         let archive = view::log_object(doc).map(|_| File::create(folder.join(ARCHIVE)));
-        let log = Log::open(log, secrets.collect(), archive.transpose().map_err(scratch)?);
+        let log = Log::open(log, secrets.collect(), archive.transpose().map_err(scratch)?)
+            .with_limit(self.machine.bounds.log_bytes);
         self.log = Some(log.clone());
         log.say("Running on Towpath, in a sandbox of the host").await;
         if let State::Running { attempt: attempt @ 2.. } = doc.progress.state {
@@ -100,6 +101,7 @@ impl Attempt {
             cpus: limits.map(|(_, cpus)| cpus),
             pids: None,
             wall_ms: Some(minutes * 60_000 + SANDBOX_MARGIN_MS),
+            disk_bytes: Some(self.machine.bounds.disk_bytes),
         };
         spec.network = Network::Egress;
         spec.relays = self.machine.endpoint.iter().filter_map(|endpoint| endpoint.relay.clone()).collect();

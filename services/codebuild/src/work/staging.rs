@@ -20,7 +20,7 @@ pub async fn stage(
     doc: &BuildDoc,
     results: Results,
     plans: &[SourcePlan],
-    folder: &Path,
+    (folder, limit_bytes): (&Path, u64),
     log: &Log,
 ) -> std::io::Result<Manifest> {
     let Some(primary) = plans.first().cloned() else { return Err(std::io::Error::other("no source")) };
@@ -32,7 +32,7 @@ pub async fn stage(
         let mut manifest = Manifest { exported: results.exported.clone(), ..Manifest::default() };
         let mut failures: Vec<String> = results.failure.iter().cloned().collect();
         failures.extend(stage_reports(&doc, &results, &primary, &mut manifest));
-        match stage_artifacts(&doc, &results, &primary, &folder, (&mut manifest, &mut lines)) {
+        match stage_artifacts(&doc, &results, &primary, (&folder, limit_bytes), (&mut manifest, &mut lines)) {
             Ok(()) => {}
             Err(CollectError::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
                 return Err(error);
@@ -103,7 +103,7 @@ fn stage_artifacts(
     doc: &BuildDoc,
     results: &Results,
     primary: &SourcePlan,
-    folder: &Path,
+    (folder, mut left_bytes): (&Path, u64),
     (manifest, lines): (&mut Manifest, &mut Vec<String>),
 ) -> Result<(), CollectError> {
     for (index, (artifacts, target)) in destinations(doc, results)?.into_iter().enumerate() {
@@ -122,7 +122,8 @@ fn stage_artifacts(
         if chosen.is_empty() {
             return Err(CollectError::NothingFound);
         }
-        let (puts, stored) = stage_files(&primary.host, &chosen, &target, &folder.join(index.to_string()))?;
+        let stage = folder.join(index.to_string());
+        let (puts, stored) = stage_files(&primary.host, &chosen, &target, (&stage, &mut left_bytes))?;
         manifest.puts.extend(puts);
         match stored.identifier {
             None => manifest.artifacts = Some(stored),

@@ -95,6 +95,7 @@ impl World {
             workers,
             endpoint: Some(endpoint),
             public_url: None,
+            bounds: towpath_codebuild::Bounds { disk_bytes: 1 << 30, log_bytes: 256 << 10 },
         };
         let handles = Handles {
             identity: identity.clone(),

@@ -9,6 +9,7 @@
 mod actions;
 mod artifacts;
 pub mod custom;
+mod patterns;
 mod pipeline;
 pub mod providers;
 mod settings;
@@ -16,6 +17,7 @@ mod settings;
 mod tests;
 
 pub use custom::CustomType;
+pub use patterns::{Patterns, PushFilter};
 pub use providers::Provider;
 
 use crate::state::RetryMode;
@@ -97,19 +99,6 @@ pub struct Variable {
 pub struct GitTrigger {
     pub source_action: String,
     pub push: Vec<PushFilter>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PushFilter {
-    Tags(Patterns),
-    Branches { branches: Patterns, paths: Patterns },
-}
-
-/// Globs; an exclude wins, and no includes means everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Patterns {
-    pub includes: Vec<String>,
-    pub excludes: Vec<String>,
 }
 
 /// What a declaration is judged against.

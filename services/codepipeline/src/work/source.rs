@@ -99,7 +99,7 @@ fn output_name(ctx: &Ctx<'_>) -> Result<String, Failure> {
 /// A whole clone as a zip, `.git` included, symlinks as symlinks.
 fn pack_folder(folder: &Path, target: &Path) -> Result<(), Failure> {
     let failed = |error: towpath_archive::ArchiveError| Failure::action("SourceError", error.to_string());
-    let root = Root::open(folder).map_err(failed)?;
+    let root = std::sync::Arc::new(Root::open(folder).map_err(failed)?);
     let mut entries = Vec::new();
     for found in root.walk(Path::new(""), &Limits::default()).map_err(failed)? {
         let Some(name) = found.path.to_str().map(str::to_owned) else {
@@ -107,8 +107,10 @@ fn pack_folder(folder: &Path, target: &Path) -> Result<(), Failure> {
             return Err(Failure::action("SourceError", format!("The path {path} is not UTF-8.")));
         };
         let content = match found.kind {
-            FoundKind::File { mode, .. } => Content::File {
-                file: root.open_file(&found.path, towpath_archive::Follow::No).map_err(failed)?,
+            FoundKind::File { mode, .. } => Content::Beneath {
+                root: root.clone(),
+                path: found.path,
+                follow: towpath_archive::Follow::No,
                 executable: mode & 0o111 != 0,
             },
             FoundKind::Folder { .. } => Content::Folder,

@@ -1,0 +1,161 @@
+//! `cargo xtask fuzz`: every target for a while, in one build, as many at a time as there are processors.
+//!
+//! What a run finds grows in `target/fuzz-corpus`; `--keep` merges what reaches new code into `fuzz/corpus`,
+//! whose files the ordinary tests replay. A crasher is written to `target/fuzz-crashers`.
+
+use crate::{TaskResult, finish, prerequisites, root};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const DEFAULT_SECONDS: u32 = 60;
+/// One input: longer than this is a hang.
+const INPUT_SECONDS: u32 = 10;
+const MEMORY_MEGABYTES: u32 = 1024;
+/// Larger inputs find little more and make the corpus fat.
+const MAX_INPUT_BYTES: u32 = 4096;
+
+struct Options {
+    seconds: u32,
+    keep: bool,
+    targets: Vec<String>,
+}
+
+pub fn run(arguments: &[&str]) -> TaskResult {
+    let options = parse(arguments)?;
+    prerequisites::cargo_fuzz()?;
+    let built = prerequisites::target_dir().join("fuzz");
+    finish(
+        Command::new("cargo")
+            .args(["fuzz", "build", "--sanitizer", "none", "--target-dir"])
+            .arg(&built)
+            // Coverage counters are asked for by flags that only a nightly compiler, or one told so, takes.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .current_dir(root()),
+    )?;
+    let binaries = built.join(host_triple()?).join("release");
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(target) = options.targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = one(&binaries, target, &options);
+                    if let (Err(error), Ok(mut failed)) = (outcome, failed.lock()) {
+                        failed.push(format!("{target}: {error}"));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_default();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
+}
+
+fn parse(arguments: &[&str]) -> Result<Options, String> {
+    let known = targets().map_err(|error| format!("fuzz/fuzz_targets: {error}"))?;
+    let mut options = Options { seconds: DEFAULT_SECONDS, keep: false, targets: Vec::new() };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--keep" => options.keep = true,
+            "--seconds" => {
+                let value = words.next().and_then(|value| value.parse().ok());
+                options.seconds = value.ok_or("--seconds takes a number")?;
+            }
+            target if known.iter().any(|name| name == target) => options.targets.push(target.to_owned()),
+            other => return Err(format!("there is no target {other}; there are: {}", known.join(" "))),
+        }
+    }
+    if options.targets.is_empty() {
+        options.targets = known;
+    }
+    Ok(options)
+}
+
+fn targets() -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join("fuzz/fuzz_targets"))? {
+        let path = entry?.path();
+        names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn host_triple() -> Result<String, Box<dyn std::error::Error>> {
+    let told = Command::new("rustc").arg("-vV").output()?;
+    let text = String::from_utf8(told.stdout)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.ok_or("rustc does not tell its host")?.to_owned())
+}
+
+/// Runs one target, and merges what it found where that is asked for.
+fn one(binaries: &std::path::Path, target: &str, options: &Options) -> Result<(), String> {
+    let kept = root().join("fuzz/corpus").join(target);
+    let grown = folder("fuzz-corpus", target)?;
+    let crashers = folder("fuzz-crashers", target)?;
+    let log = prerequisites::target_dir().join("fuzz-corpus").join(format!("{target}.log"));
+    let command = || -> Result<Command, std::io::Error> {
+        let mut command = Command::new(binaries.join(target));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
+        // Panic messages hold the input; backtraces cost more than they tell here.
+        command.env("RUST_BACKTRACE", "0").current_dir(root());
+        Ok(command)
+    };
+    let told = |error: std::io::Error| error.to_string();
+    let mut fuzzing = command().map_err(told)?;
+    fuzzing.args([
+        format!("-max_total_time={}", options.seconds),
+        format!("-timeout={INPUT_SECONDS}"),
+        format!("-rss_limit_mb={MEMORY_MEGABYTES}"),
+        format!("-max_len={MAX_INPUT_BYTES}"),
+        format!("-artifact_prefix={}/", crashers.display()),
+        "-print_final_stats=1".to_owned(),
+    ]);
+    let status = fuzzing.args([&grown, &kept]).status().map_err(told)?;
+    report(target, &log, status, &crashers)?;
+    if options.keep {
+        let mut merging = command().map_err(told)?;
+        merging.args(["-set_cover_merge=1".to_owned(), format!("-max_len={MAX_INPUT_BYTES}")]);
+        let status = merging.args([&kept, &grown]).status().map_err(told)?;
+        report(target, &log, status, &crashers)?;
+    }
+    Ok(())
+}
+
+fn folder(kind: &str, target: &str) -> Result<PathBuf, String> {
+    let path = prerequisites::target_dir().join(kind).join(target);
+    std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+fn report(
+    target: &str,
+    log: &std::path::Path,
+    status: ExitStatus,
+    crashers: &std::path::Path,
+) -> Result<(), String> {
+    let text = std::fs::read(log).map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&text);
+    let stat = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name)?.strip_prefix(':'))
+            .unwrap_or("?")
+            .trim()
+            .to_owned()
+    };
+    if status.success() {
+        let (runs, memory) = (stat("number_of_executed_units"), stat("peak_rss_mb"));
+        println!("{target}: {runs} inputs, {memory} MB at most");
+        return Ok(());
+    }
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let end = lines[lines.len().saturating_sub(30)..].join("\n");
+    Err(format!(
+        "{end}\nit ended with {status}. The input is in {}; mend the parser, and keep the input in \
+         fuzz/corpus/{target}, where every test run replays it",
+        crashers.display()
+    ))
+}
