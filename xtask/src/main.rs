@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod coverage;
+mod faults;
 mod fuzz;
 mod journey;
 mod models;
@@ -23,6 +24,8 @@ Usage: cargo xtask <task>
   bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
                     start, growth, scale, agents (--towpath PATH: this binary instead of a release build;
                     --json FILE)
+  faults            200 seeded runs of the whole journey while things die, fill up, jump and get lost
+                    (--runs N, --first N, --seed N, --jobs N, --kinds A,B, --towpath PATH)
   fuzz [TARGET]     every fuzz target, or one, for a minute each (--seconds N; --keep: merge what was
                     found into fuzz/corpus)
   codegen           regenerate platform/api/gen from models/ (--check: fail on any difference)
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => suite::run(rest),
         ["check"] => check(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["faults", rest @ ..] => faults::run(rest),
         [bench::LOAD, rest @ ..] => bench::load(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["codegen"] => codegen::run(codegen::Mode::Write),

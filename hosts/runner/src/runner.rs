@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{self, Channel};
 use crate::messages::{Holder, Plan, ToSupervisor};
-use crate::supervisor::{NAME, run_folder};
+use crate::supervisor::{self, NAME, run_folder};
 use crate::toolchains::{self, Toolchains};
 use crate::{Bind, Config, Mode, Network, Relay, RunnerError, Sandbox, Spec, cgroup, layer, nat, trash};
 
@@ -43,6 +43,13 @@ struct Shared {
     env: Vec<(String, String)>,
     proxies: Vec<Relay>,
     nat_is_ready: Mutex<bool>,
+}
+
+/// A supervisor that was started.
+pub(crate) struct Launched {
+    pub channel: Channel,
+    /// How its process ended, once it has.
+    pub ended: tokio::sync::oneshot::Receiver<String>,
 }
 
 /// What [`Runner::sweep`] removed.
@@ -111,9 +118,9 @@ impl Runner {
         let id = spec.id.clone();
         let plan = self.plan(spec, Holder::Server)?;
         self.prepare_network(&plan.spec).await?;
-        let channel = self.launch(plan)?;
+        let launched = self.launch(plan)?;
         // A dropped channel ends the supervisor, however far it has come.
-        match tokio::time::timeout(SETUP, Sandbox::await_ready(id.clone(), channel)).await {
+        match tokio::time::timeout(SETUP, Sandbox::await_ready(id.clone(), launched)).await {
             Ok(ready) => ready,
             Err(_) => {
                 let (step, detail) = ("wait for the sandbox".into(), format!("not ready after {SETUP:?}"));
@@ -123,7 +130,7 @@ impl Runner {
     }
 
     /// Starts a supervisor with a plan; it answers on the channel.
-    pub(crate) fn launch(&self, plan: Plan) -> Result<Channel, RunnerError> {
+    pub(crate) fn launch(&self, plan: Plan) -> Result<Launched, RunnerError> {
         let (ours, theirs) = channel::pair()?;
         let (id, state_dir) = (plan.spec.id.clone(), self.shared.config.state_dir.clone());
         ours.send(&ToSupervisor::Start(Box::new(plan)), &[])?;
@@ -138,14 +145,16 @@ impl Runner {
             .stderr(Stdio::null())
             .spawn()
             .map_err(RunnerError::file(&self.shared.config.helper))?;
+        let (tell, ended) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
+            let Ok(status) = child.wait().await else { return };
+            tell.send(supervisor::silent_end(status)).ok();
             // One that ends by itself has cleaned up.
-            let killed = child.wait().await.is_ok_and(|status| status.signal().is_some());
-            if killed {
+            if status.signal().is_some() {
                 tokio::task::spawn_blocking(move || bury(&state_dir, &id)).await.ok();
             }
         });
-        Ok(ours)
+        Ok(Launched { channel: ours, ended })
     }
 
     pub(crate) async fn prepare_network(&self, spec: &Spec) -> Result<(), RunnerError> {

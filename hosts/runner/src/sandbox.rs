@@ -6,16 +6,20 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{oneshot, watch};
 
-use crate::channel::{AsyncChannel, Channel};
+use crate::channel::AsyncChannel;
 use crate::messages::{ExecRequest, FromSupervisor, ToSupervisor};
+use crate::runner::Launched;
 use crate::{Command, ExitStatus, Output, Report, RunnerError, View};
 
 /// Reads after a command's end: twice a pipe's usual size.
 const LAST_READS: usize = 8;
+/// From a supervisor's closed channel to the end of its process.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// A handle on a running sandbox; clones share it, and the last one dropped kills it.
 #[derive(Clone, Debug)]
@@ -61,10 +65,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sandbox {
-    /// Waits until the supervisor behind `channel` is ready.
-    pub(crate) async fn await_ready(id: String, channel: Channel) -> Result<Sandbox, RunnerError> {
+    /// Waits until a supervisor that was just started is ready.
+    pub(crate) async fn await_ready(id: String, launched: Launched) -> Result<Sandbox, RunnerError> {
+        let Launched { channel, ended } = launched;
         let channel = AsyncChannel::new(channel)?;
-        let (report, root) = match channel.receive::<FromSupervisor>().await? {
+        // One that was killed may leave an error on the channel rather than its end.
+        let (report, root) = match channel.receive::<FromSupervisor>().await.unwrap_or(None) {
             Some((FromSupervisor::Ready(report), fds)) => (report, fds.into_iter().next()),
             Some((FromSupervisor::Failed(failure), _)) => {
                 return Err(match failure.remedy {
@@ -75,7 +81,16 @@ impl Sandbox {
                     None => RunnerError::Setup { id, step: failure.step, detail: failure.detail },
                 });
             }
-            _ => return Err(RunnerError::Ended { id, reason: "its supervisor ended at once".into() }),
+            _ => {
+                let how = match tokio::time::timeout(LAST_WORD, ended).await {
+                    Ok(Ok(how)) => how,
+                    _ => "how is not known".to_owned(),
+                };
+                return Err(RunnerError::Ended {
+                    id,
+                    reason: format!("its supervisor ended at once: {how}"),
+                });
+            }
         };
         Ok(Sandbox::attach(id, report, root, channel))
     }

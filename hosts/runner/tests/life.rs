@@ -28,6 +28,7 @@ stories! {
     orphans_are_reaped_and_die_with_the_sandbox,
     a_dropped_sandbox_dies,
     a_killed_supervisor_leaves_nothing,
+    a_supervisor_that_ends_at_once_says_how,
     a_killed_server_leaves_nothing,
     workspaces_are_shared_and_read_safely,
     relays_and_published_ports_carry_connections,
@@ -35,6 +36,17 @@ stories! {
     packages_download_from_inside,
     a_terminal_is_a_terminal,
     many_run_at_once,
+}
+
+async fn a_supervisor_that_ends_at_once_says_how(world: World) {
+    let mut config = world.config.clone();
+    config.helper = "/bin/false".into();
+    match Runner::new(config).unwrap().start(Spec::new("one")).await.map(drop) {
+        Err(RunnerError::Ended { reason, .. }) => {
+            assert_eq!(reason, "its supervisor ended at once: exit status: 1");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn commands_run_one_after_another_and_together(world: World) {

@@ -33,6 +33,7 @@ mod limits;
 mod postgres;
 mod signals;
 mod sqlite;
+mod steady;
 mod store;
 mod txn;
 
@@ -42,6 +43,7 @@ pub use limits::{
     MAX_DOCUMENT_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, MAX_PAYLOAD_BYTES,
     MAX_TXN_BYTES, MAX_TXN_OPERATIONS,
 };
+pub use steady::SteadyClock;
 pub use store::{Location, Options, Store};
 pub use txn::{Job, Lease, Txn};
 

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
 use crate::limits::{KEY_CEILING, MAX_LIST, MAX_UPDATE_ROUNDS};
 use crate::signals::{Signals, Wakes};
+use crate::steady::SteadyClock;
 use crate::{Change, Document, Lease, Order, Page, StoreError, Txn, Versioned, postgres, sqlite};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +24,12 @@ pub enum Location {
 #[derive(Clone)]
 pub struct Options {
     pub location: Location,
+    /// What everything durable lives by.
     pub clock: Arc<dyn Clock>,
+    /// The machine's own, for what must agree with the rest of the world.
+    pub wall: Arc<dyn Clock>,
+    /// `clock`, where it is one that follows `wall`: then it begins no earlier than the last event.
+    pub steady: Option<Arc<SteadyClock>>,
     /// An operator's bound for the embedded database: commits beyond it fail as on a full disk.
     pub max_bytes: Option<u64>,
     /// Connections that read at the same time.
@@ -42,12 +48,18 @@ impl Options {
     }
 
     pub fn at(location: Location) -> Options {
-        Options { location, clock: Arc::new(SystemClock), max_bytes: None, readers: 4 }
+        let folder = match &location {
+            Location::Folder(path) => Some(path.as_path()),
+            Location::Database(_) => None,
+        };
+        let steady = Arc::new(SteadyClock::new(folder));
+        let (clock, wall) = (steady.clone(), Arc::new(SystemClock));
+        Options { location, clock, wall, steady: Some(steady), max_bytes: None, readers: 4 }
     }
 
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Options {
-        self.clock = clock;
-        self
+    /// One clock for everything, as tests want it.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Options {
+        Options { clock: clock.clone(), wall: clock, steady: None, ..self }
     }
 }
 
@@ -60,13 +72,14 @@ pub struct Store {
 struct Inner {
     backend: Box<dyn Backend>,
     clock: Arc<dyn Clock>,
+    wall: Arc<dyn Clock>,
     signals: Arc<Signals>,
     shared: bool,
 }
 
 impl Store {
     pub async fn open(options: Options) -> Result<Store, StoreError> {
-        let clock = options.clock.clone();
+        let (clock, wall, steady) = (options.clock.clone(), options.wall.clone(), options.steady.clone());
         let signals = Arc::new(Signals::new());
         let (backend, shared): (Box<dyn Backend>, bool) = match &options.location {
             Location::Folder(path) => (Box::new(sqlite::Sqlite::open(path.clone(), options).await?), false),
@@ -74,7 +87,12 @@ impl Store {
                 (Box::new(postgres::Postgres::open(url, &options, signals.clone()).await?), true)
             }
         };
-        Ok(Store { inner: Arc::new(Inner { backend, clock, signals, shared }) })
+        if let Some(steady) = steady {
+            let last = backend.last_sequence().await?;
+            let event = backend.events_after(last.saturating_sub(1), 1).await?.pop();
+            steady.not_before(event.map_or(Timestamp::EPOCH, |(_, event)| event.time));
+        }
+        Ok(Store { inner: Arc::new(Inner { backend, clock, wall, signals, shared }) })
     }
 
     /// Whether other processes may have the same store open.
@@ -86,8 +104,14 @@ impl Store {
         self.inner.clock.as_ref()
     }
 
+    /// The time that never jumps: for documents, timers and timeouts.
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// The machine's clock as it is set: for signatures, sessions, and times that come from clients.
+    pub fn wall(&self) -> Timestamp {
+        self.inner.wall.now()
     }
 
     pub async fn get<D: Document>(&self, key: &str) -> Result<Option<Versioned<D>>, StoreError> {

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! A build whose server died while it was `Running` starts again from scratch: nothing of it was published.
+//! So does one whose sandbox broke, or whose disk was full, after a pause and a few times at most.
 //! One that died while `Publishing` only goes on publishing what is staged on the disk: its commands are
 //! over and never run again.
 
@@ -141,6 +142,9 @@ pub enum State {
 pub struct Progress {
     pub state: State,
     pub phases: Vec<PhaseRecord>,
+    /// How often what it ran on broke while its server lived.
+    #[serde(default)]
+    pub breakdowns: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -159,6 +163,8 @@ pub enum Input {
     Stop,
     /// It waited, or ran, too long.
     TimedOut,
+    /// What it ran on broke, not the build: it goes on with another attempt, within bounds.
+    Broke { message: String },
     /// Our own failure.
     Fault { message: String },
 }
@@ -182,13 +188,17 @@ pub enum Rejected {
     OutOfTurn,
 }
 
-/// After so many servers died running the same build it is the likely cause.
-pub const MAX_ATTEMPTS: u32 = 5;
+/// After so many servers died running the same build it is the likely cause. Their deaths are far more often
+/// somebody else's doing, so this only keeps a build that kills its servers from doing so for ever.
+pub const MAX_DEATHS: u32 = 20;
+/// After so many breakdowns the machine is not going to recover in a time that anybody waits for.
+pub const MAX_BREAKDOWNS: u32 = 6;
+const FIRST_PAUSE_MS: i64 = 500;
 
 impl Progress {
     /// A build that was just submitted.
     pub fn submitted(now: Timestamp) -> (Progress, Vec<Effect>) {
-        let mut progress = Progress { state: State::Queued, phases: Vec::new() };
+        let mut progress = Progress { state: State::Queued, phases: Vec::new(), breakdowns: 0 };
         progress.enter(PhaseKind::Submitted, now);
         let mut effects = vec![Effect::StateChanged];
         progress.end(Status::Succeeded, Context::default(), now, &mut effects);
@@ -226,13 +236,20 @@ impl Progress {
         true
     }
 
+    /// How long the next attempt waits after a breakdown.
+    pub fn pause_ms(&self) -> i64 {
+        FIRST_PAUSE_MS << self.breakdowns.min(MAX_BREAKDOWNS)
+    }
+
     pub fn step(&self, input: Input, now: Timestamp) -> Result<(Progress, Vec<Effect>), Rejected> {
         let mut next = self.clone();
         let mut effects = Vec::new();
         match (&self.state, input) {
             (State::Finished { .. }, _) => return Err(Rejected::Finished),
             (State::Queued, Input::Claimed) => next.begin(1, now, &mut effects),
-            (State::Running { attempt }, Input::Claimed) if *attempt >= MAX_ATTEMPTS => {
+            (State::Running { attempt }, Input::Claimed)
+                if attempt.saturating_sub(self.breakdowns) >= MAX_DEATHS =>
+            {
                 let message =
                     format!("This build was begun {attempt} times and never ended; see the server's log.");
                 next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
@@ -264,6 +281,12 @@ impl Progress {
                     _ => "Build has timed out. ",
                 };
                 next.finish(Status::TimedOut, Context::new("BUILD_TIMED_OUT", message), now, &mut effects);
+            }
+            (State::Running { .. } | State::Publishing { .. }, Input::Broke { message }) => {
+                next.breakdowns += 1;
+                if next.breakdowns >= MAX_BREAKDOWNS {
+                    next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
+                }
             }
             (_, Input::Fault { message }) => {
                 next.finish(Status::Fault, Context::new("INTERNAL_ERROR", message), now, &mut effects);
@@ -341,145 +364,4 @@ pub fn after(phase: PhaseName, succeeded: bool, on_failure: Option<&OnFailure>) 
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
-    }
-
-    fn phases(progress: &Progress) -> String {
-        let show = |phase: &PhaseRecord| match &phase.end {
-            Some(end) => format!("{}:{}", phase.kind, end.status),
-            None => phase.kind.to_string(),
-        };
-        progress.phases.iter().map(show).collect::<Vec<_>>().join(" ")
-    }
-
-    fn done(status: Status, next: PhaseKind) -> Input {
-        Input::PhaseDone { status, context: Context::default(), next }
-    }
-
-    /// Up to the end of DOWNLOAD_SOURCE.
-    fn running() -> Progress {
-        let mut progress = Progress::submitted(at(0)).0;
-        for input in [
-            Input::Claimed,
-            done(Status::Succeeded, PhaseKind::DownloadSource),
-            done(Status::Succeeded, PhaseKind::Commands(PhaseName::Install)),
-        ] {
-            progress = progress.step(input, at(1)).unwrap().0;
-        }
-        progress
-    }
-
-    fn through(progress: &Progress, inputs: Vec<Input>) -> Progress {
-        inputs.into_iter().fold(progress.clone(), |progress, input| progress.step(input, at(9)).unwrap().0)
-    }
-
-    #[test]
-    fn a_good_build_goes_through_every_phase() {
-        let ok = Status::Succeeded;
-        let end = through(
-            &running(),
-            vec![
-                done(ok, PhaseKind::Commands(PhaseName::PreBuild)),
-                done(ok, PhaseKind::Commands(PhaseName::Build)),
-                done(ok, PhaseKind::Commands(PhaseName::PostBuild)),
-                done(ok, PhaseKind::UploadArtifacts),
-                Input::Staged,
-                Input::Claimed,
-                Input::Published { status: ok, context: Context::default() },
-                Input::Finalized,
-            ],
-        );
-        assert_eq!(
-            phases(&end),
-            "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING:SUCCEEDED DOWNLOAD_SOURCE:SUCCEEDED \
-             INSTALL:SUCCEEDED PRE_BUILD:SUCCEEDED BUILD:SUCCEEDED POST_BUILD:SUCCEEDED \
-             UPLOAD_ARTIFACTS:SUCCEEDED FINALIZING:SUCCEEDED COMPLETED"
-        );
-        assert_eq!(end.status(), Some(Status::Succeeded));
-        assert_eq!(end.step(Input::Stop, at(9)).unwrap_err(), Rejected::Finished);
-    }
-
-    #[test]
-    fn a_failed_phase_fails_the_build_even_if_all_others_succeed() {
-        let failed = through(
-            &running(),
-            vec![
-                done(Status::Failed, PhaseKind::UploadArtifacts),
-                Input::Staged,
-                Input::Published { status: Status::Succeeded, context: Context::default() },
-                Input::Finalized,
-            ],
-        );
-        assert_eq!(failed.status(), Some(Status::Failed));
-    }
-
-    #[test]
-    fn a_dead_attempt_is_forgotten_and_run_again_but_not_for_ever() {
-        let mut progress = running();
-        for attempt in 2..=MAX_ATTEMPTS {
-            progress = progress.step(Input::Claimed, at(20)).unwrap().0;
-            assert_eq!(progress.state, State::Running { attempt });
-            assert_eq!(phases(&progress), "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING");
-        }
-        let (end, effects) = progress.step(Input::Claimed, at(30)).unwrap();
-        assert_eq!(end.status(), Some(Status::Fault));
-        assert!(effects.contains(&Effect::Released));
-    }
-
-    #[test]
-    fn publishing_survives_a_death_and_is_too_late_to_stop() {
-        let publishing =
-            through(&running(), vec![done(Status::Succeeded, PhaseKind::UploadArtifacts), Input::Staged]);
-        assert_eq!(publishing.step(Input::Claimed, at(5)).unwrap().0, publishing);
-        assert_eq!(publishing.step(Input::Stop, at(5)).unwrap_err(), Rejected::OutOfTurn);
-        assert_eq!(publishing.step(Input::TimedOut, at(5)).unwrap_err(), Rejected::OutOfTurn);
-    }
-
-    #[test]
-    fn what_was_staged_on_a_lost_disk_is_built_again() {
-        let publishing =
-            through(&running(), vec![done(Status::Succeeded, PhaseKind::UploadArtifacts), Input::Staged]);
-        let mut lost = publishing.clone();
-        assert!(lost.forget_staged());
-        let again = through(&lost, vec![Input::Claimed]);
-        assert_eq!(again.state, State::Running { attempt: 2 });
-        assert_eq!(phases(&again), "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING");
-        assert!(!running().forget_staged());
-    }
-
-    #[test]
-    fn stop_and_timeout_end_the_running_phase() {
-        let (stopped, effects) = running().step(Input::Stop, at(3)).unwrap();
-        assert!(phases(&stopped).ends_with("INSTALL:STOPPED FINALIZING:SUCCEEDED COMPLETED"));
-        assert_eq!(effects.iter().filter(|effect| **effect == Effect::StateChanged).count(), 1);
-        let waiting = Progress::submitted(at(0)).0;
-        let late = waiting.step(Input::TimedOut, at(3)).unwrap().0;
-        assert_eq!(phases(&late), "SUBMITTED:SUCCEEDED QUEUED:TIMED_OUT COMPLETED");
-        assert_eq!(late.phases[1].end.as_ref().unwrap().contexts[0].code, "BUILD_TIMED_OUT");
-    }
-
-    #[test]
-    fn what_follows_a_phase() {
-        use PhaseName::*;
-        let retry = OnFailure::Retry { times: 1, pattern: None };
-        let table = [
-            (Install, false, None, "UPLOAD_ARTIFACTS"),
-            (Install, false, Some(&OnFailure::Continue), "PRE_BUILD"),
-            (PreBuild, false, None, "UPLOAD_ARTIFACTS"),
-            (Build, false, None, "POST_BUILD"),
-            (Build, false, Some(&OnFailure::Abort), "UPLOAD_ARTIFACTS"),
-            (Build, false, Some(&retry), "POST_BUILD"),
-            (Build, true, Some(&OnFailure::Abort), "POST_BUILD"),
-            (PostBuild, false, None, "UPLOAD_ARTIFACTS"),
-        ];
-        for (phase, succeeded, on_failure, expected) in table {
-            assert_eq!(after(phase, succeeded, on_failure).to_string(), expected);
-        }
-    }
-}
+mod tests;

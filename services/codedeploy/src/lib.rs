@@ -37,7 +37,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
-use towpath_api::{Identity, Objects};
+use towpath_api::{Identity, Objects, Timestamp};
 use towpath_durable::Shutdown;
 use towpath_store::Store;
 
@@ -104,6 +104,8 @@ pub struct CodeDeployService {
     config: Config,
     hub: Hub,
     signer: OnceCell<Signer>,
+    /// Since when agents can be heard: a silence before that was this server's own.
+    listening_since: Timestamp,
 }
 
 impl CodeDeployService {
@@ -114,6 +116,7 @@ impl CodeDeployService {
         config: Config,
     ) -> Arc<CodeDeployService> {
         Arc::new(CodeDeployService {
+            listening_since: store.now(),
             store,
             identity,
             objects,

@@ -57,7 +57,7 @@ impl IdentityService {
             && let Proof::Token { token: expected, expires_at } = &entry.proof
             && bool::from(expected.as_bytes().ct_eq(token.as_bytes()))
         {
-            check_expiry(*expires_at, self.store.now())?;
+            check_expiry(*expires_at, self.store.wall())?;
             return Ok(entry.credential.clone());
         }
         let session = self.open_token(access_key_id, token)?;
@@ -101,7 +101,7 @@ impl IdentityService {
             environment: Environment {
                 account: self.account(),
                 region: &self.config.region,
-                at: self.store.now(),
+                at: self.store.wall(),
                 source_ip: None,
                 secure: true,
             },
@@ -181,7 +181,7 @@ impl Identity for IdentityService {
         session_name: &str,
     ) -> Result<Call, ApiError> {
         let role = self.trusted_role(service, role_arn).await?;
-        let now = self.store.now();
+        let now = self.store.wall();
         self.uses.note(&role.id, "sts", &self.config.region, now);
         let gate: Arc<dyn Gate> = Arc::new(self.role_gate(&role, None, now).await?);
         Ok(Call {

@@ -37,7 +37,7 @@ impl IdentityService {
         policy: Option<String>,
         policy_arns: Vec<String>,
     ) -> Result<SessionCredentials, Problem> {
-        let issued_at = self.store.now();
+        let issued_at = self.store.wall();
         let expires_at = issued_at.plus_millis(seconds.saturating_mul(1000));
         let access_key_id = id::iam_id("ASIA", 20);
         let session =
@@ -57,7 +57,7 @@ impl IdentityService {
             .and_then(|json| serde_json::from_slice::<Session>(&json).ok())
             .filter(|session| session.access_key_id == access_key_id)
             .ok_or_else(invalid_token)?;
-        check_expiry(session.expires_at, self.store.now())?;
+        check_expiry(session.expires_at, self.store.wall())?;
         Ok(session)
     }
 }

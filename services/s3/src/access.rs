@@ -49,7 +49,7 @@ impl Requester {
             request_id: self.request_id.clone(),
             account: self.s3.config.account.clone(),
             region: self.s3.config.region.clone(),
-            at: self.s3.store.now(),
+            at: self.s3.store.wall(),
             caller: credential.caller.clone(),
             source_ip: self.source_ip,
             secure: self.secure,

@@ -41,7 +41,7 @@ impl Handler for S3Handler {
         if let Some(unsigned) = self.presigned_with_token(&parts, &mut requester).await {
             parts.uri = unsigned;
         }
-        if let Err(error) = signature::check(&parts, self.0.store.now()) {
+        if let Err(error) = signature::check(&parts, self.0.store.wall()) {
             return refusal(error, &request_id);
         }
         let request = Request::from_parts(parts, body);
@@ -116,7 +116,7 @@ impl S3Handler {
         let credential = found.ok().flatten()?;
         let host = parts.headers.get(http::header::HOST)?.to_str().ok()?;
         let secret = &credential.secret_access_key;
-        v2::verify(parts, &presented, secret, bucket_of(&s3.config.domains, host), s3.store.now()).ok()?;
+        v2::verify(parts, &presented, secret, bucket_of(&s3.config.domains, host), s3.store.wall()).ok()?;
         let query: Vec<String> = uri::raw_pairs(parts.uri.query().unwrap_or_default())
             .filter(|(name, _)| !SIGNED.contains(name))
             .map(|(name, value)| format!("{name}={value}"))

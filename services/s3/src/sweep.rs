@@ -69,7 +69,7 @@ impl S3 {
 
     async fn sweep_unnamed(&self, held: &Held, stop: &Shutdown) -> Result<Txn, Retry> {
         let mut removed = 0u64;
-        let now = self.store.now();
+        let now = self.store.now().min(self.store.wall());
         let young_since = SystemTime::UNIX_EPOCH
             + Duration::from_millis(now.as_millis().max(0) as u64).saturating_sub(YOUNG);
         for shard in 0..=u8::MAX {

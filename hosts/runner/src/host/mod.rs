@@ -141,9 +141,9 @@ async fn start(runner: &Runner, spec: &HostSpec, place: &Path) -> Result<Host, R
     };
     let plan = runner.plan(sandbox, holder)?;
     runner.prepare_network(&plan.spec).await?;
-    let channel = runner.launch(plan)?;
+    let launched = runner.launch(plan)?;
     // Dropping this handle only closes a channel: the supervisor holds the sandbox.
-    let sandbox = Sandbox::await_ready(sandbox_id(&spec.name), channel).await?;
+    let sandbox = Sandbox::await_ready(sandbox_id(&spec.name), launched).await?;
     let report = sandbox.report();
     let host = Host {
         name: spec.name.clone(),

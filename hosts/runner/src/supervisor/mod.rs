@@ -37,16 +37,29 @@ use crate::trash;
 /// What argv[0] is when this process is to be a supervisor.
 pub const NAME: &str = "towpath-sandbox-init";
 
+/// Exit codes of a supervisor that cannot say what is wrong, for it has nobody to say it to.
+const NO_CHANNEL: i32 = 2;
+const NO_PLAN: i32 = 3;
+
+/// Why a supervisor ended that never answered.
+pub fn silent_end(status: std::process::ExitStatus) -> String {
+    match status.code() {
+        Some(NO_CHANNEL) => "it found no channel on its standard input".into(),
+        Some(NO_PLAN) => "its plan did not arrive".into(),
+        _ => status.to_string(),
+    }
+}
+
 /// Runs as a supervisor; never returns.
 pub fn run() -> ! {
     let started = Instant::now();
     let channel = match take_channel() {
         Ok(channel) => channel,
-        Err(_) => std::process::exit(2),
+        Err(_) => std::process::exit(NO_CHANNEL),
     };
     let plan = match channel.receive() {
         Ok(Some((ToSupervisor::Start(plan), _))) => plan,
-        _ => std::process::exit(2),
+        _ => std::process::exit(NO_PLAN),
     };
     let (state_dir, code) = (plan.state_dir.clone(), supervise(*plan, channel, started));
     trash::be_modest();
@@ -126,6 +139,13 @@ const CLAIM: &str = "claim the sandbox's folder";
 fn claim(plan: &Plan) -> Result<Home, Failure> {
     let path = run_folder(&plan.state_dir, &plan.spec.id);
     fs::DirBuilder::new().mode(0o700).create(&path).step(|| CLAIM.into())?;
+    // From here on the folder is this process's own, and goes with it where the disk has no room for more.
+    take(plan, &path).inspect_err(|_| {
+        fs::remove_dir_all(&path).ok();
+    })
+}
+
+fn take(plan: &Plan, path: &Path) -> Result<Home, Failure> {
     let mut options = File::options();
     let lock =
         options.write(true).create_new(true).mode(0o600).open(path.join("lock")).step(|| CLAIM.into())?;
@@ -134,7 +154,7 @@ fn claim(plan: &Plan) -> Result<Home, Failure> {
     if let Holder::Supervisor { .. } = plan.holder {
         fs::write(path.join("host"), "").step(|| CLAIM.into())?;
     }
-    Ok(Home { path, _lock: lock })
+    Ok(Home { path: path.to_owned(), _lock: lock })
 }
 
 fn make(plan: Plan, started: Instant) -> Result<Made, Failure> {

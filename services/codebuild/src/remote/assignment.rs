@@ -105,15 +105,21 @@ impl Remote {
 
     /// The last word on the build where the attempt could not say it.
     pub async fn conclude(&self, ended: Result<(), Stopped>) {
+        let broke = matches!(ended, Err(Stopped::Broken(_)));
         let input = match ended {
             Ok(()) => return,
+            Err(Stopped::Broken(message)) => Input::Broke { message },
             Err(Stopped::Lost | Stopped::Store(_)) => return self.release().await,
             Err(Stopped::TimedOut) => Input::TimedOut,
             Err(Stopped::Fault(message)) => Input::Fault { message },
         };
-        if let Err(error) = self.step(Step::plain(input)).await {
-            tracing::warn!(build = self.hold.build, %error, "the end of a build could not be told");
-            self.release().await;
+        match self.step(Step::plain(input)).await {
+            Ok(_) if broke => self.release().await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(build = self.hold.build, %error, "the end of a build could not be told");
+                self.release().await;
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::door::{WorkDoor, not_held};
 use super::protocol::*;
 use super::tokens::{TokenDoc, WorkerDoc};
-use crate::state::{Context, Input, MAX_ATTEMPTS, PhaseKind, Rejected, State, Status};
+use crate::state::{Context, Input, MAX_DEATHS, PhaseKind, Rejected, State, Status};
 use crate::store::{BUILDS_QUEUE, BuildDoc, Holder};
 use crate::work::assignment::{Denied, Facts, Step};
 use crate::work::source::BuildspecFailure;
@@ -313,7 +313,7 @@ fn lease_of(hold: &Hold) -> Lease {
         queue: BUILDS_QUEUE.to_owned(),
         key: hold.build.clone(),
         payload: serde_json::Value::Null,
-        attempt: MAX_ATTEMPTS,
+        attempt: MAX_DEATHS,
         fence: hold.fence,
         expires_at: Timestamp::EPOCH,
     }
@@ -358,6 +358,7 @@ fn permitted(step: Step, doc: &BuildDoc) -> Result<Step, ApiError> {
         }
         Input::Finalized if doc.progress.succeeding() => return Err(wrong("end a build without results")),
         input @ (Input::Finalized | Input::TimedOut) => input,
+        Input::Broke { message } => Input::Broke { message: reports::cut(&message, MAX_MESSAGE_BYTES) },
         Input::Fault { message } => Input::Fault { message: reports::cut(&message, MAX_MESSAGE_BYTES) },
         Input::Claimed | Input::Staged | Input::Published { .. } | Input::Stop => {
             return Err(wrong("take this step"));

@@ -25,6 +25,9 @@ pub(crate) enum Stopped {
     Lost,
     #[error(transparent)]
     Store(StoreError),
+    /// What the attempt ran on broke: its sandbox, its disk. Another attempt may well get through.
+    #[error("{0}")]
+    Broken(String),
     #[error("{0}")]
     Fault(String),
     #[error("the build's time is up")]

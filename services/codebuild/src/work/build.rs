@@ -39,6 +39,9 @@ impl Attempt {
             sandbox.destroy().await;
         }
         if let Some(log) = &attempt.log {
+            if let Err(Stopped::Broken(message)) = &ended {
+                log.say(format!("The attempt was interrupted: {message}")).await;
+            }
             log.close().await;
         }
         ended
@@ -75,7 +78,9 @@ impl Attempt {
         let (mut doc, mut commands) = match self.begin_commands(doc, &ready, folder).await? {
             Ok(begun) => begun,
             Err(failure) => {
-                log_end(&ready.log, "DOWNLOAD_SOURCE", failure.status, &failure.context).await;
+                if let Failure::Phase { status, context } = &failure {
+                    log_end(&ready.log, "DOWNLOAD_SOURCE", *status, context).await;
+                }
                 return self.give_up(failure).await.map(|()| None);
             }
         };
@@ -98,7 +103,7 @@ impl Attempt {
         }
         let staging_to = (folder, self.machine.bounds.disk_bytes);
         let manifest = super::staging::stage(&doc, staging, &ready.plans, staging_to, &ready.log).await;
-        let unstaged = |error: std::io::Error| Stopped::Fault(format!("cannot stage artifacts: {error}"));
+        let unstaged = |error: std::io::Error| Stopped::Broken(format!("cannot stage artifacts: {error}"));
         let manifest = manifest.map_err(unstaged)?;
         manifest.write(folder).map_err(unstaged)?;
         Ok(Some(manifest))
@@ -131,7 +136,7 @@ impl Attempt {
     /// the build's own doing, and it fails in the phase in which it did.
     async fn break_off<T>(&self, broken: Broken, phase: &str, log: &Log) -> Result<Option<T>, Stopped> {
         let reason = match broken {
-            Broken::Fault(reason) => return Err(Stopped::Fault(reason)),
+            Broken::Fault(reason) => return Err(Stopped::Broken(reason)),
             Broken::OverDisk(reason) => reason,
         };
         let message = format!(
@@ -139,7 +144,7 @@ impl Attempt {
         );
         let context = Context::new("DISK_QUOTA_EXCEEDED", message);
         log_end(log, phase, Status::Failed, &context).await;
-        self.give_up(Failure { status: Status::Failed, context }).await.map(|()| None)
+        self.give_up(Failure::Phase { status: Status::Failed, context }).await.map(|()| None)
     }
 
     async fn done(&self, status: Status, context: Context, next: PhaseKind) -> Result<BuildDoc, Stopped> {
@@ -148,7 +153,11 @@ impl Attempt {
 
     /// Ends the build in the phase that it is in.
     async fn give_up(&self, failure: Failure) -> Result<(), Stopped> {
-        self.done(failure.status, failure.context, PhaseKind::Finalizing).await?;
+        let (status, context) = match failure {
+            Failure::Phase { status, context } => (status, context),
+            Failure::Broken(message) => return Err(Stopped::Broken(message)),
+        };
+        self.done(status, context, PhaseKind::Finalizing).await?;
         self.assignment.step(Step::plain(Input::Finalized)).await.map(drop)
     }
 }

@@ -136,15 +136,23 @@ async fn conclude(local: &Local, ended: Result<(), Stopped>) -> Result<Txn, Retr
         Ok(()) | Err(Stopped::Lost) if !local.is_cancelled() => return Ok(Txn::new()),
         // The build was stopped, or the server stops and the job runs again after its start.
         Ok(()) | Err(Stopped::Lost) => return Err(Retry::after(0, "the build was interrupted")),
-        // The build itself may have filled the disk: to run it again would fill it again.
-        Err(Stopped::Store(error @ StoreError::Storage(_))) => Input::Fault { message: error.to_string() },
+        // A full disk. Where the build itself fills it, the attempts' number is bounded.
+        Err(Stopped::Store(error @ StoreError::Storage(_))) => Input::Broke { message: error.to_string() },
+        Err(Stopped::Broken(message)) => Input::Broke { message },
         Err(Stopped::Store(error)) => return Err(error.into()),
         Err(Stopped::TimedOut) => Input::TimedOut,
         Err(Stopped::Fault(message)) => Input::Fault { message },
     };
-    match local.step(Step::plain(input)).await {
-        Ok(_) | Err(Stopped::Lost) => Ok(Txn::new()),
-        Err(error) => Err(Retry::new(error.to_string())),
+    let broke = match &input {
+        Input::Broke { message } => Some(message.clone()),
+        _ => None,
+    };
+    match (local.step(Step::plain(input)).await, broke) {
+        (Ok(doc), Some(message)) if doc.progress.status().is_none() => {
+            Err(Retry::after(doc.progress.pause_ms(), message))
+        }
+        (Ok(_) | Err(Stopped::Lost), _) => Ok(Txn::new()),
+        (Err(error), _) => Err(Retry::new(error.to_string())),
     }
 }
 

@@ -61,7 +61,10 @@ impl Local {
 
     /// Goes on with what an earlier server, or a worker, staged.
     pub async fn resume(&self, doc: BuildDoc, folder: &Path) -> Result<(), Stopped> {
-        let fault = |error: ApiError| Stopped::Fault(error.to_string());
+        let fault = |error: ApiError| match error.status {
+            500.. => Stopped::Broken(error.to_string()),
+            _ => Stopped::Fault(error.to_string()),
+        };
         let call = self.service.role(&doc).await.map_err(fault)?;
         let call = self.role.get_or_init(|| call);
         let sink = self.service.open_log(call, &doc).await.map_err(fault)?;
@@ -90,7 +93,7 @@ impl Local {
             let manifest =
                 manifest.map_err(|error| Stopped::Fault(format!("the staged artifacts: {error}")))?;
             let published = publish((&self.service, &*objects), call, &doc, (&manifest, folder), log).await;
-            let Published { status, context, uploaded } = published.map_err(Stopped::Store)?;
+            let Published { status, context, uploaded } = published?;
             log_end(log, "UPLOAD_ARTIFACTS", status, &context).await;
             let report_arns = manifest.reports.iter().map(|report| report_arn(&doc, report)).collect();
             let facts = Facts::Stored { report_arns, uploaded };
@@ -190,7 +193,7 @@ struct Stream {
 #[async_trait]
 impl LogSink for Stream {
     fn now(&self) -> Timestamp {
-        self.service.store.now()
+        self.service.store.wall()
     }
 
     async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError> {

@@ -5,7 +5,8 @@ use super::build::Attempt;
 use super::commands::Prepared;
 use super::environment::{self, Access};
 use super::provision::{Failure, Ready};
-use super::runtimes;
+use super::runtimes::{self, Unmet};
+use super::shell::ShellError;
 use super::source::{self, BuildspecFailure};
 use crate::buildspec::{self, Buildspec, PhaseName};
 use crate::state::{Context, Status};
@@ -39,7 +40,9 @@ impl Attempt {
                     } else {
                         format!(" and source version {version}")
                     };
-                    return Ok(Err(Failure::client(format!("{error} for {which}{at}"))));
+                    let message = format!("{error} for {which}{at}");
+                    let broken = error.is_passing();
+                    return Ok(Err(if broken { Failure::Broken(message) } else { Failure::client(message) }));
                 }
             }
         }
@@ -51,6 +54,9 @@ impl Attempt {
         let read = source::buildspec_text(self.assignment.as_ref(), &doc, &primary.host).await;
         let (text, place) = match read {
             Ok(read) => read,
+            Err(BuildspecFailure::Api(error)) if error.status >= 500 => {
+                return Ok(Err(Failure::Broken(format!("cannot read the buildspec: {error}"))));
+            }
             Err(BuildspecFailure::Api(error)) => {
                 return Ok(Err(Failure::client(format!("cannot read the buildspec: {error}"))));
             }
@@ -87,9 +93,7 @@ impl Attempt {
         let install = spec.phase(PhaseName::Install);
         if let Some(wanted) = install.map(|phase| &phase.runtime_versions).filter(|wanted| !wanted.is_empty())
         {
-            for line in
-                runtimes::check(ready.sandbox.as_ref(), wanted, &variables).await.map_err(yaml_error)?
-            {
+            for line in runtimes::check(ready.sandbox.as_ref(), wanted, &variables).await.map_err(unmet)? {
                 log.say(line).await;
             }
         }
@@ -107,10 +111,20 @@ impl Attempt {
             (inside, log.clone()),
         )
         .await
-        .map_err(|error| Failure::client(error.to_string()))
+        .map_err(|error| match error {
+            ShellError::NoBash => Failure::client(error.to_string()),
+            error => Failure::Broken(error.to_string()),
+        })
     }
 }
 
 fn yaml_error(message: String) -> Failure {
-    Failure { status: Status::Failed, context: Context::new("YAML_FILE_ERROR", message) }
+    Failure::Phase { status: Status::Failed, context: Context::new("YAML_FILE_ERROR", message) }
+}
+
+fn unmet(error: Unmet) -> Failure {
+    match error {
+        Unmet::Wish(message) => yaml_error(message),
+        Unmet::Runner(error) => Failure::Broken(error.to_string()),
+    }
 }

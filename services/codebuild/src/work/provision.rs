@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use towpath_api::SessionCredentials;
-use towpath_runner::{Bind, Limits, Network, Spec};
+use towpath_runner::{Bind, Limits, Network, RunnerError, Spec};
 
 /// What the service role must allow, as in "does not allow AWS CodeBuild to …".
 pub(crate) const ASSUME: &str = "assume it";
@@ -22,19 +22,29 @@ pub(crate) const OPEN_LOG: &str = "create Amazon CloudWatch Logs log streams";
 /// Beyond the build's own timeout, which ends it first.
 const SANDBOX_MARGIN_MS: u64 = 60_000;
 
-/// A phase that failed before or between commands.
-pub(super) struct Failure {
-    pub(super) status: Status,
-    pub(super) context: Context,
+/// Why a phase did not come to its commands, or between them.
+pub(super) enum Failure {
+    /// It failed, and the build with it.
+    Phase { status: Status, context: Context },
+    /// What it needed broke; another attempt may get through.
+    Broken(String),
 }
 
 impl Failure {
     pub(super) fn client(message: impl Into<String>) -> Failure {
-        Failure { status: Status::Failed, context: Context::new("CLIENT_ERROR", message) }
+        Failure::Phase { status: Status::Failed, context: Context::new("CLIENT_ERROR", message) }
     }
 
-    pub(super) fn fault(message: impl Into<String>) -> Failure {
-        Failure { status: Status::Fault, context: Context::new("INTERNAL_ERROR", message) }
+    /// A sandbox that did not start. What this machine lacks it will lack at the next attempt, too.
+    fn sandbox(error: RunnerError) -> Failure {
+        let message = format!("cannot start the sandbox: {error}");
+        match error {
+            RunnerError::Unavailable { .. } | RunnerError::Invalid(_) => {
+                let context = Context::new("INTERNAL_ERROR", message);
+                Failure::Phase { status: Status::Fault, context }
+            }
+            _ => Failure::Broken(message),
+        }
     }
 }
 
@@ -51,7 +61,7 @@ impl Attempt {
     pub(super) async fn provision(&mut self, doc: &BuildDoc, folder: &Path) -> Result<Ready, Failure> {
         let opened = self.assignment.open(doc).await.map_err(|denied| denial(doc, &denied))?;
         let Opened { credentials, log } = opened;
-        let scratch = |error: std::io::Error| Failure::fault(format!("the build's folder: {error}"));
+        let scratch = |error: std::io::Error| Failure::Broken(format!("the build's folder: {error}"));
         std::fs::create_dir_all(folder).map_err(scratch)?;
         let secrets = credentials.iter().flat_map(|credentials| {
             [&credentials.secret_access_key, &credentials.session_token, &credentials.access_key_id]
@@ -64,7 +74,7 @@ impl Attempt {
         log.say("Running on Towpath, in a sandbox of the host").await;
         if let State::Running { attempt: attempt @ 2.. } = doc.progress.state {
             log.say(format!(
-                "The server ended while this build ran; it runs again from the start (attempt {attempt})"
+                "The attempt before was interrupted; the build runs again from the start (attempt {attempt})"
             ))
             .await;
         }
@@ -81,8 +91,7 @@ impl Attempt {
         spec.binds = plans.iter().map(|plan| Bind::writable(&plan.host, &plan.inside)).collect();
         spec.binds.push(Bind::writable(&driver, base.join("shell")));
         let sandbox = self.machine.sandboxes.start(spec).await;
-        let sandbox =
-            sandbox.map_err(|error| Failure::fault(format!("cannot start the sandbox: {error}")))?;
+        let sandbox = sandbox.map_err(Failure::sandbox)?;
         self.sandbox = Some(sandbox.clone());
         for weakness in sandbox.weaknesses() {
             log.say(format!("Note: {weakness}")).await;
@@ -111,17 +120,16 @@ impl Attempt {
 
 fn denial(doc: &BuildDoc, denied: &Denied) -> Failure {
     let Denied { what, error } = denied;
-    let (status, code) = match error.status {
-        ..500 => (Status::Failed, "ACCESS_DENIED"),
-        _ => (Status::Fault, "INTERNAL_ERROR"),
-    };
+    if error.status >= 500 {
+        return Failure::Broken(format!("cannot {what}: {}", error.message));
+    }
     let message = format!(
         "Service role {} does not allow AWS CodeBuild to {what} for build {}. Error message: {}",
         doc.project.service_role.as_deref().unwrap_or_default(),
         doc.arn(),
         error.message
     );
-    Failure { status, context: Context::new(code, message) }
+    Failure::Phase { status: Status::Failed, context: Context::new("ACCESS_DENIED", message) }
 }
 
 fn folder_suffix(folder: &Path) -> String {

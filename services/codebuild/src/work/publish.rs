@@ -1,6 +1,7 @@
 //! UPLOAD_ARTIFACTS, second half: storing what is staged. Everything here can be done again: a server that
 //! dies in the middle goes on with it after its restart, from the files on the disk.
 
+use super::assignment::Stopped;
 use super::log::Log;
 use super::report::{StagedReport, status, summary};
 use crate::CodeBuildService;
@@ -70,12 +71,15 @@ pub async fn publish(
     doc: &BuildDoc,
     (manifest, folder): (&Manifest, &Path),
     log: &Log,
-) -> Result<Published, StoreError> {
+) -> Result<Published, Stopped> {
     let mut failures = manifest.failures.clone();
     let mut uploaded = true;
     for put in &manifest.puts {
         let once = put.once && is_first(doc);
         if let Err(error) = store_object(objects, call, (put, once), &folder.join(&put.file)).await {
+            if error.status >= 500 {
+                return Err(Stopped::Broken(format!("s3://{}/{}: {}", put.bucket, put.key, error.message)));
+            }
             failures.push(format!(
                 "Error while uploading s3://{}/{}: {}: {}",
                 put.bucket, put.key, error.code, error.message
@@ -93,7 +97,7 @@ pub async fn publish(
             Err(StoreReport::Denied(error)) => {
                 failures.push(format!("[{}: [{}: {}]]", report.group, error.code, error.message));
             }
-            Err(StoreReport::Store(error)) => return Err(error),
+            Err(StoreReport::Store(error)) => return Err(Stopped::Store(error)),
         }
     }
     let (status, context) = match failures.is_empty() {

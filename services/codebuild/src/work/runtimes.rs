@@ -3,7 +3,7 @@
 use crate::sandbox::Sandbox;
 use std::collections::BTreeMap;
 use std::io::Read;
-use towpath_runner::Command;
+use towpath_runner::{Command, RunnerError};
 
 /// The command that tells a runtime's version.
 fn probe(runtime: &str) -> Option<&'static [&'static str]> {
@@ -20,12 +20,21 @@ fn probe(runtime: &str) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Checks every entry; the lines for the log, or AWS's message for the phase's context.
+/// Why a runtime cannot be had.
+#[derive(Debug)]
+pub enum Unmet {
+    /// AWS's message for the phase's context.
+    Wish(String),
+    /// Nothing could be asked.
+    Runner(RunnerError),
+}
+
+/// Checks every entry; the lines for the log.
 pub async fn check(
     sandbox: &dyn Sandbox,
     wanted: &BTreeMap<String, String>,
     variables: &[(String, String)],
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, Unmet> {
     let mut lines = Vec::new();
     for (runtime, version) in wanted {
         let version = match version.strip_prefix('$') {
@@ -37,31 +46,32 @@ pub async fn check(
             None => version.clone(),
         };
         let Some(probe) = probe(runtime) else {
-            return Err(format!(
+            return Err(Unmet::Wish(format!(
                 "Unknown runtime named '{runtime}'. This build image has the following runtimes: \
                  docker, dotnet, golang, java, nodejs, php, python, ruby, where they are installed"
-            ));
+            )));
         };
-        let found = ask(sandbox, probe).await;
+        let found = ask(sandbox, probe).await.map_err(Unmet::Runner)?;
         let Some(found) = found.as_deref().and_then(version_in) else {
-            return Err(format!(
+            return Err(Unmet::Wish(format!(
                 "Unknown runtime version named '{version}' of {runtime}. This machine has no {runtime}: install it where the server's PATH finds it"
-            ));
+            )));
         };
         if !satisfies(found, &version) {
-            return Err(format!(
+            return Err(Unmet::Wish(format!(
                 "Unknown runtime version named '{version}' of {runtime}. This build image has the following versions: {found}"
-            ));
+            )));
         }
         lines.push(format!("Selecting '{runtime}' runtime version '{found}' based on manual selections..."));
     }
     Ok(lines)
 }
 
-async fn ask(sandbox: &dyn Sandbox, argv: &[&str]) -> Option<String> {
+/// What a program says of itself; `None` where there is none.
+async fn ask(sandbox: &dyn Sandbox, argv: &[&str]) -> Result<Option<String>, RunnerError> {
     const MAX_BYTES: u64 = 4 << 10;
-    let (reader, writer) = std::io::pipe().ok()?;
-    let second = writer.try_clone().ok()?;
+    let (reader, writer) = std::io::pipe()?;
+    let second = writer.try_clone()?;
     let command = Command::new(argv.iter().copied())
         .stdout(std::os::fd::OwnedFd::from(writer))
         .stderr(std::os::fd::OwnedFd::from(second));
@@ -69,9 +79,13 @@ async fn ask(sandbox: &dyn Sandbox, argv: &[&str]) -> Option<String> {
         let mut text = Vec::new();
         reader.take(MAX_BYTES).read_to_end(&mut text).ok().map(|_| text)
     });
-    let status = sandbox.exec(command).await.ok()?;
-    let text = reading.await.ok()??;
-    status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+    let status = match sandbox.exec(command).await {
+        Ok(status) => status,
+        Err(RunnerError::Spawn { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = reading.await.ok().flatten().unwrap_or_default();
+    Ok(status.success().then(|| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// The first thing that looks like a version: `3.11.2` in `Python 3.11.2`.

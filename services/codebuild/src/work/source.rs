@@ -62,6 +62,23 @@ pub enum SourceError {
     Told(String),
 }
 
+impl SourceError {
+    /// Whether another attempt may get through: it was the server's failure, or the disk's.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            SourceError::Api(error) => error.status >= 500,
+            SourceError::Io(_) => true,
+            SourceError::Archive(ArchiveError::Io { source, .. }) => {
+                source.kind() == std::io::ErrorKind::StorageFull
+            }
+            SourceError::Archive(_)
+            | SourceError::TooMany
+            | SourceError::EmptyFolder(_)
+            | SourceError::Told(_) => false,
+        }
+    }
+}
+
 impl std::convert::From<ApiError> for SourceError {
     fn from(error: ApiError) -> Self {
         SourceError::Api(error)

@@ -39,7 +39,7 @@ impl CodeCommitService {
             request_id: head.extensions.get::<RequestId>().map_or_else(id::uuid, |RequestId(id)| id.clone()),
             account,
             region: self.config.region.clone(),
-            at: self.store.now(),
+            at: self.store.wall(),
             caller,
             source_ip: peer.map(|peer| peer.address.ip()),
             secure: peer.is_some_and(|peer| peer.secure),
@@ -65,7 +65,7 @@ impl CodeCommitService {
         let (secret, region) = (&found.secret_access_key, &self.config.region);
         let (hosts, path) = (hosts(head), signed_path(head));
         signed
-            .verify(secret, region, &hosts, &[&path], self.store.now())
+            .verify(secret, region, &hosts, &[&path], self.store.wall())
             .map_err(|error| Refusal::new(StatusCode::UNAUTHORIZED, error.to_string()))?;
         Ok(Some(found))
     }

@@ -84,6 +84,7 @@ impl CodeDeployService {
             return Ok(None);
         };
         let Some(deadline) = target.host.deadline(limits) else { return Ok(None) };
+        let deadline = deadline.max(self.listening_since.plus_millis(limits.agent_timeout_ms));
         let now = self.store.now();
         let queue = self.store.get::<HostQueue>(&key(&[instance])).await?;
         let is_first =

@@ -54,6 +54,26 @@ async fn an_agent_that_sends_signs_of_life_is_held_to_them() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_away_does_not_blame_its_agents() {
+    let mut world = World::new().await;
+    world.fleet(&["web-1"], ONE).await;
+    let id = world.deploy("v1.zip").await;
+    world.started(&id).await;
+    let command = world.agent("web-1").next().await.host_command_identifier.unwrap();
+    world.clock.advance(3_600_000);
+    world = world.crash().await;
+    world.store.wake_all();
+    world.agent("web-1").try_acknowledge(&command, false).await.unwrap();
+    world.agent("web-1").try_complete(&command, true).await.unwrap();
+    assert_eq!(world.info(&id).await.status.as_deref(), Some("InProgress"));
+    // From here on its silence counts.
+    world.clock.advance(5 * 60_000 + 1000);
+    world.store.wake_all();
+    assert_eq!(world.ended(&id).await.status.as_deref(), Some("Failed"));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_crash_at_every_step_changes_nothing() {
     let mut world = World::new().await;
     world.fleet(&["web-1", "web-2"], ONE).await;

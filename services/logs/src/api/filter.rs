@@ -35,7 +35,7 @@ pub(super) async fn filter(
     }
     let pattern = pattern(input.filter_pattern.as_deref())?;
     let group = service.group(&name).await?;
-    let cutoff_ms = group.cutoff_ms(service.store.now());
+    let cutoff_ms = group.cutoff_ms(service.store.wall());
     let window = Window {
         low: Position::at(input.start_time.unwrap_or(0).max(cutoff_ms)),
         // Unlike GetLogEvents, the end belongs to the range.

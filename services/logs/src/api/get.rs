@@ -30,7 +30,7 @@ pub(super) async fn get(
     let token = input.next_token.as_deref().map(PageToken::parse).transpose()?;
     let group = service.group(&name).await?;
     let stream = service.stream(&group, &stream_name).await?;
-    let start_ms = input.start_time.unwrap_or(0).max(group.cutoff_ms(service.store.now()));
+    let start_ms = input.start_time.unwrap_or(0).max(group.cutoff_ms(service.store.wall()));
     let whole =
         Window { low: Position::at(start_ms), high: Position::at(input.end_time.unwrap_or(i64::MAX)) };
     let limit = input.limit.unwrap_or(MAX_EVENTS).clamp(1, MAX_EVENTS) as usize;

@@ -33,7 +33,7 @@ pub(super) async fn put(
         round += 1;
         let group = service.group(&name).await?;
         let old = service.stream(&group, &stream_name).await?;
-        let now = service.store.now();
+        let now = service.store.wall();
         let times: Vec<i64> = batch.iter().map(|(time, _)| *time).collect();
         let (accepted, rejected) = sift(&times, now.as_millis(), group.cutoff_ms(now));
         check_span(&times[accepted.clone()])?;

@@ -41,7 +41,7 @@ pub(crate) async fn run(service: Arc<LogsService>, shutdown: Shutdown) {
 }
 
 async fn expire(store: &Store, group: &Group, stop: &Shutdown) -> Result<(), StoreError> {
-    let cutoff_ms = group.cutoff_ms(store.now());
+    let cutoff_ms = group.cutoff_ms(store.wall());
     let (prefix, mut after) = (Stream::prefix_of(&group.id, ""), None);
     loop {
         let page = store.list::<Stream>(&prefix, after.as_deref(), 100, Order::Ascending).await?;
