@@ -1,6 +1,6 @@
 //! Carries a plan out. Every step is idempotent, so an install that was interrupted is simply done again.
 
-use super::paths::{Ways, look};
+use super::paths::{Pinned, Ways, look};
 use super::plan::{Plan, Rights, Source};
 use super::rights::{find_program, ownership};
 use super::tracked::Tracked;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use towpath_archive::Follow;
 
@@ -38,9 +38,9 @@ pub fn apply(plan: &Plan, tracked: &Tracked, interrupted: bool) -> Result<(), Wo
 }
 
 /// Where the next content of a file stands until it takes its place.
-fn temporary(destination: &Path) -> PathBuf {
+fn temporary(pinned: &Pinned, destination: &Path) -> PathBuf {
     let digest = Sha256::digest(crate::layout::path_bytes(destination));
-    destination.with_file_name(format!(".towpath-{}", hex::encode(&digest[..8])))
+    pinned.sibling(format!(".towpath-{}", hex::encode(&digest[..8])).as_ref())
 }
 
 /// What earlier installs made and this one does not: newest first, so that folders are empty in their turn.
@@ -51,15 +51,18 @@ fn remove(plan: &Plan, tracked: &Tracked, interrupted: bool) -> Result<(), WorkE
             tracing::warn!("{} is left alone: somebody else's symlink is on its way", path.display());
             continue;
         }
+        // Where its folder is gone, so is it.
+        let Ok(pinned) = Pinned::at(path) else { continue };
         if interrupted {
-            fs::remove_file(temporary(path)).ok();
+            fs::remove_file(temporary(&pinned, path)).ok();
         }
-        let Some(found) = look(path)? else { continue };
+        let place = pinned.path();
+        let Some(found) = look(&place)? else { continue };
         let stays = if found.is_dir() { plan.makes_folder(path) } else { plan.files.contains_key(path) };
         if stays {
             continue;
         }
-        let outcome = if found.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+        let outcome = if found.is_dir() { fs::remove_dir(&place) } else { fs::remove_file(&place) };
         match outcome {
             Ok(()) => {}
             // Not empty: somebody keeps other things there.
@@ -76,7 +79,7 @@ fn remove(plan: &Plan, tracked: &Tracked, interrupted: bool) -> Result<(), WorkE
 fn make_folders(plan: &Plan) -> Result<HashSet<&Path>, WorkError> {
     let mut fresh = HashSet::new();
     for folder in &plan.folders {
-        match fs::create_dir(folder) {
+        match Pinned::at(folder).and_then(|pinned| fs::create_dir(pinned.path())) {
             Ok(()) => {
                 fresh.insert(folder.as_path());
             }
@@ -93,16 +96,17 @@ fn make_folders(plan: &Plan) -> Result<HashSet<&Path>, WorkError> {
 }
 
 fn place(plan: &Plan, tracked: &Tracked, destination: &Path, source: &Source) -> io::Result<()> {
-    let found = look(destination).map_err(io::Error::other)?;
+    let pinned = Pinned::at(destination)?;
+    let (place, fresh) = (pinned.path(), temporary(&pinned, destination));
+    let found = look(&place).map_err(io::Error::other)?;
     let (path, mode) = match source {
         Source::Symlink { target } => {
-            if found.is_some_and(|found| found.is_symlink()) && fs::read_link(destination)? == *target {
+            if found.is_some_and(|found| found.is_symlink()) && fs::read_link(&place)? == *target {
                 return Ok(());
             }
-            let fresh = temporary(destination);
             fs::remove_file(&fresh).ok();
             symlink(target, &fresh)?;
-            return fs::rename(&fresh, destination);
+            return fs::rename(&fresh, &place);
         }
         Source::File { path, mode } => (path, *mode),
     };
@@ -115,12 +119,11 @@ fn place(plan: &Plan, tracked: &Tracked, destination: &Path, source: &Source) ->
     if let Some(found) = found
         && found.is_file()
         && keeps_acl
-        && same_content(&mut open()?, destination, &found)?
-        && set_metadata(destination, &found, uid, gid, mode).is_ok()
+        && same_content(&mut open()?, &place, &found)?
+        && set_metadata(&pinned, uid, gid, mode).is_ok()
     {
         return Ok(());
     }
-    let fresh = temporary(destination);
     fs::remove_file(&fresh).ok();
     let mut file = OpenOptions::new()
         .write(true)
@@ -131,7 +134,7 @@ fn place(plan: &Plan, tracked: &Tracked, destination: &Path, source: &Source) ->
     io::copy(&mut open()?, &mut file)?;
     fchown(&file, Some(uid), Some(gid)).map_err(|errno| not_owned(errno.into(), uid, gid))?;
     file.set_permissions(Permissions::from_mode(mode))?;
-    fs::rename(&fresh, destination)
+    fs::rename(&fresh, &place)
 }
 
 fn same_content(source: &mut File, destination: &Path, found: &Metadata) -> io::Result<bool> {
@@ -180,13 +183,15 @@ fn not_owned(error: io::Error, uid: Uid, gid: Gid) -> io::Error {
 }
 
 /// Changes what differs; the owner first, for that takes setuid bits away.
-fn set_metadata(path: &Path, found: &Metadata, uid: Uid, gid: Gid, mode: u32) -> io::Result<()> {
+fn set_metadata(pinned: &Pinned, uid: Uid, gid: Gid, mode: u32) -> io::Result<()> {
+    let (file, path) = pinned.open()?;
+    let found = file.metadata()?;
     let owned = found.uid() == uid.as_raw() && found.gid() == gid.as_raw();
     if !owned {
-        lchown(path, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|error| not_owned(error, uid, gid))?;
+        chown(&path, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|error| not_owned(error, uid, gid))?;
     }
     if !owned || found.mode() & 0o7777 != mode {
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))?;
     }
     Ok(())
 }
@@ -204,10 +209,10 @@ fn finish_folder(plan: &Plan, tracked: &Tracked, folder: &Path, fresh: bool) -> 
     if tracked.had_acl(folder) && !has_acls && !fresh {
         setfacl(&["--remove-all"], folder)?;
     }
-    let found = fs::symlink_metadata(folder).map_err(failed)?;
+    let pinned = Pinned::at(folder).map_err(failed)?;
     let (uid, gid) = ownership(rights);
     let mode = rights.and_then(|rights| rights.mode).unwrap_or(FOLDER_MODE);
-    set_metadata(folder, &found, uid, gid, mode).map_err(failed)?;
+    set_metadata(&pinned, uid, gid, mode).map_err(failed)?;
     match rights {
         Some(rights) if has_acls => set_acl(folder, rights),
         _ => Ok(()),
@@ -246,7 +251,7 @@ fn full_acl(acls: &[Ace], mode: u32) -> Vec<Ace> {
 fn set_acl(path: &Path, rights: &Rights) -> Result<(), WorkError> {
     let mode = match rights.mode {
         Some(mode) => mode,
-        None => fs::symlink_metadata(path)?.mode(),
+        None => Pinned::at(path)?.open()?.0.metadata()?.mode(),
     };
     let list: Vec<String> = full_acl(&rights.acls, mode).iter().map(Ace::to_string).collect();
     setfacl(&["--set", &list.join(",")], path)
@@ -260,10 +265,12 @@ fn setfacl(arguments: &[&str], path: &Path) -> Result<(), WorkError> {
         ))
     };
     let program = find_program("setfacl").ok_or_else(|| problem("setfacl is not on this host".into()))?;
+    let (_held, place) =
+        Pinned::at(path).and_then(|pinned| pinned.open()).map_err(|e| problem(e.to_string()))?;
     let output = std::process::Command::new(program)
         .args(arguments)
         .arg("--")
-        .arg(path)
+        .arg(place)
         .env_clear()
         .output()
         .map_err(|error| problem(error.to_string()))?;
