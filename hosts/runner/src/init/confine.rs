@@ -64,20 +64,27 @@ fn drop_capabilities() -> std::io::Result<()> {
     Ok(())
 }
 
-/// No device nodes anywhere, no signals or abstract sockets to processes outside. Handling any file right
-/// denies renames across folders unless `Refer` is allowed on `/`.
+/// No device nodes anywhere, no signals or abstract sockets to processes outside; and nothing outside the
+/// inside's root may be executed, written or cut, by whatever way a process came to it. That closes the way
+/// over `/proc/self/exe` to the server's own executable, which this process runs from the host's mounts: a
+/// replaced shell could lead there (CVE-2019-5736). Handling any file right denies renames across folders
+/// unless `Refer` is allowed on `/`.
 fn restrict_files() -> Result<RulesetStatus, Box<dyn std::error::Error>> {
-    let handled: BitFlags<AccessFs> = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Refer;
+    let beneath = AccessFs::Refer | AccessFs::Execute | AccessFs::WriteFile | AccessFs::Truncate;
+    let handled: BitFlags<AccessFs> = AccessFs::MakeChar | AccessFs::MakeBlock | beneath;
     debug_assert!(AccessFs::from_all(ABI::V6).contains(handled));
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(handled)?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
         .create()?
-        .add_rule(PathBeneath::new(PathFd::new("/")?, AccessFs::Refer))?
+        .add_rule(PathBeneath::new(PathFd::new("/")?, beneath))?
         .restrict_self()?;
     Ok(status.ruleset)
 }
+
+/// New in Linux 6.15, the same number on every architecture: `open_tree` with attributes.
+const OPEN_TREE_ATTR: libc::c_long = 467;
 
 /// Denied with EPERM.
 const DENIED: &[libc::c_long] = &[
@@ -87,6 +94,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_open_tree,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
@@ -112,6 +120,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_adjtimex,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_userfaultfd,
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
@@ -126,6 +135,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_migrate_pages,
     libc::SYS_mbind,
     libc::SYS_set_mempolicy,
+    libc::SYS_set_mempolicy_home_node,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_iopl,
     #[cfg(target_arch = "x86_64")]
@@ -158,6 +168,36 @@ fn namespace_flags() -> impl Iterator<Item = u64> {
     (0..32).map(|bit| 1u64 << bit).filter(|bit| NEW_NAMESPACES & bit != 0)
 }
 
+/// Of the dozens of families only these: the rest is kernel surface that no build needs.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Addresses and routes, socket statistics, audit (`useradd` gives up without it; its messages need a
+/// capability), device events, generic. Not the packet filter, IPsec, crypto, storage.
+const NETLINK: &[libc::c_int] = &[
+    libc::NETLINK_ROUTE,
+    libc::NETLINK_SOCK_DIAG,
+    libc::NETLINK_AUDIT,
+    libc::NETLINK_KOBJECT_UEVENT,
+    libc::NETLINK_GENERIC,
+];
+
+fn differs(argument: u8, value: libc::c_int) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value as u32 as u64)
+}
+
+/// Holds when the argument is none of `values`.
+fn none_of(argument: u8, values: &[libc::c_int]) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(values.iter().map(|value| differs(argument, *value)).collect::<Result<_, _>>()?)
+}
+
+/// Holds for a netlink socket of a protocol that is not in [`NETLINK`].
+fn other_netlink() -> Result<SeccompRule, seccompiler::BackendError> {
+    let family = libc::AF_NETLINK as u64;
+    let family = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?;
+    let protocols = NETLINK.iter().map(|protocol| differs(2, *protocol));
+    SeccompRule::new(std::iter::once(Ok(family)).chain(protocols).collect::<Result<_, _>>()?)
+}
+
 fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     let mut denied: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let masked = |argument, bits| {
@@ -173,9 +213,7 @@ fn filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     // Typing into another process's terminal.
     let (tiocsti, tioclinux) = (libc::TIOCSTI as libc::c_int, libc::TIOCLINUX as libc::c_int);
     denied.insert(libc::SYS_ioctl, vec![equal(1, tiocsti)?, equal(1, tioclinux)?]);
-    let families =
-        [libc::AF_VSOCK, libc::AF_ALG, libc::AF_PACKET, libc::AF_BLUETOOTH, libc::AF_CAN, libc::AF_TIPC];
-    let families = families.into_iter().map(|family| equal(0, family)).collect::<Result<_, _>>()?;
+    let families = vec![none_of(0, FAMILIES)?, other_netlink()?];
     denied.insert(libc::SYS_socket, families);
 
     let unknown: BTreeMap<i64, Vec<SeccompRule>> = UNKNOWN.iter().map(|call| (*call, Vec::new())).collect();

@@ -15,6 +15,20 @@ use crate::netlink::{Netlink, Route};
 use crate::spec::Mode;
 use crate::sys::{self, check};
 
+/// Files that tell about the whole machine: they read as empty.
+const MASKED: &[&str] = &[
+    "proc/interrupts",
+    "proc/kallsyms",
+    "proc/kcore",
+    "proc/key-users",
+    "proc/keys",
+    "proc/kmsg",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/softirqs",
+    "proc/timer_list",
+    "proc/timer_stats",
+];
 const NONE: Option<&str> = None;
 
 /// Makes this process pid 1 of a confined sandbox in `root`. Returns what is weaker than usual.
@@ -61,15 +75,14 @@ fn mount_kernel_views() -> Result<(), Failure> {
     mount(Some("devpts"), "dev/pts", Some("devpts"), terminals, Some("newinstance,ptmxmode=0666,mode=0620"))
         .step(|| "mount /dev/pts".into())?;
     mount(Some("mqueue"), "dev/mqueue", Some("mqueue"), plain, NONE).step(|| "mount /dev/mqueue".into())?;
-    for path in ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus", "proc/fs"] {
+    for path in ["proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus", "proc/fs", "proc/pressure"] {
         if Path::new(path).exists() {
             read_only(path)?;
         }
     }
-    for path in ["proc/kcore", "proc/keys", "proc/key-users", "proc/timer_list", "proc/kmsg", "proc/kallsyms"]
-    {
+    for path in MASKED {
         if Path::new(path).exists() {
-            mount(Some("dev/null"), path, NONE, MsFlags::MS_BIND, NONE).step(|| format!("mask /{path}"))?;
+            mount(Some("dev/null"), *path, NONE, MsFlags::MS_BIND, NONE).step(|| format!("mask /{path}"))?;
         }
     }
     for path in ["proc/acpi", "proc/scsi", "proc/asound"] {
@@ -137,8 +150,9 @@ fn limits(plan: &InitPlan) -> Result<(), Failure> {
         check(unsafe { libc::setrlimit(*resource, &raw const limit) }.into())
             .step(|| format!("set resource limit {resource}"))?;
     }
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // No core files: they would land in workspaces and in the host's core handler.
+    let none = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+    // No core files: they would land in workspaces. One byte, not zero: too small for a file, and the one
+    // value at which the kernel does not start a core handler of the host either (core(5)).
     // SAFETY: the structure outlives the call.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
     Ok(())
