@@ -236,7 +236,13 @@ impl Drop for Bait {
 
 async fn every_attack_of_the_table_fails(world: World) {
     let bait = Bait::lay(&world);
-    let sandbox = world.start(|spec| spec.network = Network::Egress).await;
+    let sandbox = world
+        .start(|spec| {
+            spec.network = Network::Egress;
+            // An attack that stops init would else stop the test.
+            spec.limits.wall_ms = Some(120_000);
+        })
+        .await;
     let output = sandbox.run(Command::new(arguments(&bait.settings)), 1 << 20).await.unwrap();
     let inside = outcomes(&output.stdout);
     sandbox.destroy().await.unwrap();
