@@ -87,16 +87,16 @@ impl Services {
             None => Ground::alone(config, data).await?,
             Some(cluster) => Ground::shared(config, cluster, data, public_url).await?,
         };
+        let shared = cluster.map(|_| blobs.clone());
         let s3 = S3::new(store.clone(), blobs, iam.clone(), s3_config(config, public_url));
         let events = Events::new(towpath_events::Config::default(), store.clone());
         let logs = LogsService::new(towpath_logs::Config::default(), store.clone());
-        let codecommit = CodeCommitService::open(
-            towpath_codecommit::Config::new(data.join("codecommit"), public_url, &config.region),
-            store.clone(),
-            iam.clone(),
-        )
-        .await
-        .map_err(part("CodeCommit"))?;
+        let git = towpath_codecommit::Config::new(data.join("codecommit"), public_url, &config.region);
+        let codecommit = match shared {
+            Some(blobs) => CodeCommitService::join(git, store.clone(), iam.clone(), &blobs).await,
+            None => CodeCommitService::open(git, store.clone(), iam.clone()).await,
+        };
+        let codecommit = codecommit.map_err(part("CodeCommit"))?;
         let runner = Runner::new(runner_config(config, data)).map_err(part("the sandbox runner"))?;
         let swept = runner.sweep().await.map_err(part("the sandbox runner"))?;
         tracing::debug!(?swept, "removed what an earlier server's sandboxes left");

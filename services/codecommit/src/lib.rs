@@ -5,7 +5,8 @@
 //! through the same door as a push ([`mod@write`]).
 //!
 //! State: the documents of [`store`] (repositories, their names, their recorded references) and the
-//! repositories on disk. Git owns the objects and the references; the documents own everything else.
+//! repositories on disk. Git owns the objects and the references; the documents own everything else. Where
+//! several nodes share the documents, they share the objects too, and the disk is a cache ([`shared`]).
 //!
 //! Invariants:
 //! - Whatever moves a reference is acknowledged only when its move is recorded and its event is in the
@@ -27,6 +28,7 @@ pub mod http;
 pub mod names;
 pub mod reconcile;
 mod service;
+mod shared;
 mod sources;
 pub mod state;
 pub mod store;

@@ -30,7 +30,8 @@ pub enum Scope<'a> {
 }
 
 /// One step of one reference, with who made it where that is known.
-struct Step {
+#[derive(Clone)]
+pub(crate) struct Step {
     name: String,
     old_commit: Option<String>,
     new_commit: Option<String>,
@@ -47,6 +48,10 @@ impl CodeCommitService {
         caller_arn: Option<&str>,
     ) -> Result<Vec<Moved>, Error> {
         let mut told = Vec::new();
+        if self.shared.is_some() {
+            // The disk is a cache then: what it has or lacks is no reason to record anything.
+            return Ok(told);
+        }
         for _ in 0..MAX_ROUNDS {
             // The document first, then the disk: a change in between makes the commit fail, not lie.
             let Some(repository) = store::by_id(&self.store, repository_id).await? else {
@@ -102,7 +107,7 @@ impl CodeCommitService {
         Ok(found)
     }
 
-    fn record(
+    pub(crate) fn record(
         &self,
         repository: &Versioned<Repository>,
         recorded: &BTreeMap<String, Versioned<Reference>>,
@@ -166,13 +171,13 @@ pub async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(
 }
 
 /// The moves, the steps that led to them, and whether there are more than one transaction takes.
-struct Seen {
-    moves: Vec<Moved>,
-    steps: Vec<Step>,
-    more: bool,
+pub(crate) struct Seen {
+    pub moves: Vec<Moved>,
+    pub steps: Vec<Step>,
+    pub more: bool,
 }
 
-fn compare(
+pub(crate) fn compare(
     path: &Path,
     recorded: &BTreeMap<String, String>,
     only: Option<&BTreeSet<String>>,

@@ -5,10 +5,12 @@ use crate::git::process::Limits;
 use crate::git::repository::Disk;
 use crate::git::{Git, GitError};
 use crate::names;
+use crate::shared::Shared;
 use crate::store::{self, Repository};
 use std::path::PathBuf;
 use std::sync::Arc;
 use towpath_api::{ApiError, Call, Identity};
+use towpath_store::blobs::Blobs;
 use towpath_store::{Store, Versioned};
 
 /// How the service is set up.
@@ -41,17 +43,38 @@ pub struct CodeCommitService {
     pub(crate) identity: Arc<dyn Identity>,
     pub(crate) disk: Disk,
     pub(crate) git: Git,
+    /// What this node shares with others; none for a server alone.
+    pub(crate) shared: Option<Shared>,
 }
 
 impl CodeCommitService {
     /// Opens the folder and brings disk and documents together, so that the first request already finds
     /// what the last server left recorded.
     pub async fn open(config: Config, store: Store, identity: Arc<dyn Identity>) -> Result<Arc<Self>, Error> {
+        Self::over(config, store, identity, None).await
+    }
+
+    /// The same for one of several nodes, which share `blobs` as they share the store.
+    pub async fn join(
+        config: Config,
+        store: Store,
+        identity: Arc<dyn Identity>,
+        blobs: &Blobs,
+    ) -> Result<Arc<Self>, Error> {
+        Self::over(config, store, identity, Some(Shared::new(blobs)?)).await
+    }
+
+    async fn over(
+        config: Config,
+        store: Store,
+        identity: Arc<dyn Identity>,
+        shared: Option<Shared>,
+    ) -> Result<Arc<Self>, Error> {
         let data =
             std::path::absolute(&config.data).map_err(GitError::io(config.data.display().to_string()))?;
         let disk = Disk::open(&data)?;
         let git = Git::new(&data, config.limits.clone())?;
-        let service = CodeCommitService { config, store, identity, disk, git };
+        let service = CodeCommitService { config, store, identity, disk, git, shared };
         service.recover().await?;
         Ok(Arc::new(service))
     }

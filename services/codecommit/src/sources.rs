@@ -110,7 +110,7 @@ impl Sources for CodeCommitService {
     ) -> Result<CommitInfo, ApiError> {
         let found = self.repository(call, "codecommit:UploadArchive", Some(repository), &[]).await?;
         let commit = self.at_revision(&found, revision).await?;
-        let path = self.disk.path(&found.id);
+        let path = self.ready(&found).await?;
         self.git.archive(&path, &commit.id.to_string(), format, destination).await.map_err(Error::from)?;
         Ok(self.info(&found, commit))
     }
@@ -124,7 +124,7 @@ impl Sources for CodeCommitService {
     ) -> Result<CommitInfo, ApiError> {
         let found = self.repository(call, "codecommit:GitPull", Some(repository), &[]).await?;
         let commit = self.at_revision(&found, revision).await?;
-        let path = self.disk.path(&found.id);
+        let path = self.ready(&found).await?;
         self.git.checkout(&path, &commit.id.to_string(), destination).await.map_err(Error::from)?;
         Ok(self.info(&found, commit))
     }
@@ -140,7 +140,7 @@ impl Sources for CodeCommitService {
         let found = self.repository(call, "codecommit:GitPull", Some(repository), &[]).await?;
         let commit = self.at_revision(&found, revision).await?;
         let (path, id, origin) =
-            (self.disk.path(&found.id), commit.id.to_string(), self.clone_url(&found.name));
+            (self.ready(&found).await?, commit.id.to_string(), self.clone_url(&found.name));
         let branch = match revision {
             Revision::Branch(branch) => Some(branch.as_str()),
             Revision::Tag(_) | Revision::Commit(_) => None,

@@ -29,6 +29,7 @@ impl CodeCommitService {
     /// Brings disk and documents together. Only before the first request is served: it takes every lock
     /// for stale and every unknown folder for abandoned.
     pub(crate) async fn recover(&self) -> Result<(), Error> {
+        self.disk.forget_pushes()?;
         let repositories = self.all().await?;
         let known: BTreeSet<&str> = repositories.iter().map(|repository| repository.id.as_str()).collect();
         for id in self.disk.list()? {
@@ -39,6 +40,9 @@ impl CodeCommitService {
         }
         for repository in &repositories {
             let path = self.disk.path(&repository.id);
+            if self.shared.is_some() && !path.exists() {
+                continue;
+            }
             let stale = blocking(move || repository::remove_stale(&path)).await;
             match stale {
                 Ok(0) => {}
@@ -56,6 +60,15 @@ impl CodeCommitService {
 
     /// Runs until the shutdown.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        match &self.shared {
+            None => self.look_now_and_then(shutdown).await,
+            Some(shared) => {
+                tokio::join!(self.look_now_and_then(shutdown.clone()), self.keep(shared, shutdown));
+            }
+        }
+    }
+
+    async fn look_now_and_then(&self, shutdown: Shutdown) {
         let mut pause = SECOND_LOOK;
         loop {
             let disk = self.disk.clone();
@@ -101,6 +114,9 @@ impl CodeCommitService {
     /// refers to may belong to a push under way.
     async fn tidy(&self, repository: &Repository) {
         let path = self.disk.path(&repository.id);
+        if self.shared.is_some() && !path.exists() {
+            return;
+        }
         let counted = path.clone();
         let count = |folder: std::path::PathBuf, ending: &'static str| {
             std::fs::read_dir(folder).map_or(0, |entries| {
@@ -120,11 +136,14 @@ impl CodeCommitService {
         if !needed.await.unwrap_or(false) {
             return;
         }
-        for arguments in [
+        let all = [
             &["repack", "--geometric=2", "-d", "--quiet"][..],
             &["prune-packed", "--quiet"],
             &["pack-refs", "--all"],
-        ] {
+        ];
+        // A copy's references are one file already, and only [`crate::shared`] writes it.
+        let steps = if self.shared.is_some() { &all[..2] } else { &all[..] };
+        for arguments in steps {
             let mut words = vec![OsStr::new("--git-dir"), path.as_os_str()];
             words.extend(arguments.iter().map(OsStr::new));
             if let Err(error) = self.git.run(self.git.command(&words), 1 << 20).await {

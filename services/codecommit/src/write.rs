@@ -7,7 +7,7 @@ use crate::git::GitError;
 use crate::git::pack::NewObjects;
 use crate::git::receive::{Command, Outcome, Push, Report, ZERO_ID};
 use crate::git::repository;
-use crate::reconcile::{Scope, blocking};
+use crate::reconcile::blocking;
 use crate::service::CodeCommitService;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -68,8 +68,13 @@ impl CodeCommitService {
         if push.has_pack() {
             request.extend_from_slice(&write.objects.into_pack()?);
         }
-        let outcome = self.receive(call, &self.disk.path(repository_id), request).await?;
-        self.reconcile(repository_id, Scope::Only(&[write.name].into()), Some(&call.caller.arn())).await?;
+        let entry = self.enter(repository_id).await?;
+        let outcome = self.receive(call, entry.path(), request).await?;
+        let names = [write.name].into();
+        let overtaken = self.leave(entry, repository_id, &names, &call.caller.arn()).await?;
+        if let Some((_, reason)) = overtaken.into_iter().next() {
+            return Ok(Err(Refused(reason)));
+        }
         match outcome {
             Outcome::Ok { .. } => Ok(Ok(())),
             Outcome::Refused { reason, .. } => Ok(Err(Refused(reason))),

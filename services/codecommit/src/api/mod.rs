@@ -69,7 +69,7 @@ impl CodeCommitService {
         repository: &Repository,
         work: impl FnOnce(&Objects) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let path = self.disk.path(&repository.id);
+        let path = self.ready(repository).await?;
         blocking(move || work(&Objects::open(&path)?)).await
     }
 }

@@ -8,6 +8,7 @@ use crate::git::repository;
 use crate::names;
 use crate::reconcile::blocking;
 use crate::service::{CodeCommitService, authorize};
+use crate::shared::Packs;
 use crate::store::{self, Name, Reference, Repository};
 use towpath_api::{ApiError, Call, id};
 use towpath_api_codecommit::*;
@@ -80,8 +81,13 @@ pub async fn create_repository(
     let mut txn = Txn::new();
     txn.create(&name_of(&repository));
     txn.create(&repository);
-    let (disk, folder) = (service.disk.clone(), repository.id.clone());
-    blocking(move || disk.create(&folder)).await?;
+    match service.shared {
+        Some(_) => drop(txn.create(&Packs::new(&repository.id))),
+        None => {
+            let (disk, folder) = (service.disk.clone(), repository.id.clone());
+            blocking(move || disk.create(&folder)).await?;
+        }
+    }
     if let Err(error) = service.store.commit(txn).await {
         service.disk.discard(&repository.id)?;
         return Err(taken(error, name));
@@ -235,8 +241,11 @@ pub async fn update_default_branch(
         return Err(Error::BranchDoesNotExist(branch.to_owned()));
     }
     update(service, &found, |repository| repository.default_branch = Some(branch.to_owned())).await?;
-    let (path, branch) = (service.disk.path(&found.id), branch.to_owned());
-    blocking(move || repository::set_head(&path, &branch)).await?;
+    // A node's copy points there before it is next read.
+    if service.shared.is_none() {
+        let (path, branch) = (service.disk.path(&found.id), branch.to_owned());
+        blocking(move || repository::set_head(&path, &branch)).await?;
+    }
     Ok(UpdateDefaultBranchOutput {})
 }
 
@@ -277,6 +286,10 @@ pub async fn delete_repository(
         };
         txn.delete(&index);
         txn.delete(&current);
+        if let Some(packs) = service.store.get::<Packs>(&found.id).await? {
+            let (generation, deleted_at) = (packs.generation + 1, Some(service.store.now()));
+            txn.replace(&packs, &Packs { generation, deleted_at, ..packs.doc.clone() });
+        }
         let mut references = store::references(&service.store, &found.id).await?.into_values();
         for reference in references.by_ref().take(REFERENCES_AT_ONCE) {
             txn.delete(&reference);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -140,15 +140,35 @@ impl Git {
 
     /// Runs a command of our own to its end: no input, output in memory up to `limit_bytes`.
     pub async fn run(&self, command: Command, limit_bytes: usize) -> Result<Vec<u8>, GitError> {
+        self.run_with(command, &[], limit_bytes).await
+    }
+
+    /// The same, with `input` on its standard input. A git that does not read it all says so by its status.
+    pub async fn run_with(
+        &self,
+        command: Command,
+        input: &[u8],
+        limit_bytes: usize,
+    ) -> Result<Vec<u8>, GitError> {
         let name = describe(&command);
         let mut running = self.start(command).await?;
-        drop(running.stdin());
+        let stdin = running.stdin();
+        let feed = async {
+            match stdin {
+                Some(mut stdin) => stdin.write_all(input).await.is_ok(),
+                None => false,
+            }
+        };
         let limit = Duration::from_millis(self.limits.command_ms);
         let work = async {
-            let output = match running.stdout() {
-                Some(stdout) => read_bounded(stdout, limit_bytes).await,
-                None => Ok(Vec::new()),
+            let stdout = running.stdout();
+            let read = async {
+                match stdout {
+                    Some(stdout) => read_bounded(stdout, limit_bytes).await,
+                    None => Ok(Vec::new()),
+                }
             };
+            let (_, output) = tokio::join!(feed, read);
             let output = output.map_err(GitError::io(format!("output of git {name}")))?;
             let (status, stderr) = running.finish().await?;
             if status.success() {

@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use towpath_api::id;
 
 /// References that one repository may have when they are read at once.
 const MAX_REFERENCES: usize = 1_000_000;
@@ -31,7 +32,7 @@ pub struct Disk {
 impl Disk {
     /// `root` is made when it is missing.
     pub fn open(root: &Path) -> Result<Disk, GitError> {
-        for folder in ["repositories", "trash"] {
+        for folder in ["repositories", "pushes", "trash"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(GitError::io(path.display().to_string()))?;
         }
@@ -44,7 +45,10 @@ impl Disk {
 
     /// Makes an empty repository, whole and on the disk when it returns.
     pub fn create(&self, repository_id: &str) -> Result<PathBuf, GitError> {
-        let path = self.path(repository_id);
+        self.create_at(self.path(repository_id))
+    }
+
+    fn create_at(&self, path: PathBuf) -> Result<PathBuf, GitError> {
         let make = || -> io::Result<()> {
             fs::create_dir(&path)?;
             for folder in
@@ -67,9 +71,41 @@ impl Disk {
         Ok(path)
     }
 
+    /// Makes a repository for one push over a repository that is only read: its objects and a list of
+    /// references, but no memory of what is pushed.
+    pub fn create_over(
+        &self,
+        repository_id: &str,
+        name: &str,
+        references: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, GitError> {
+        let below = self.path(repository_id);
+        let path = self.create_at(self.root.join("pushes").join(name))?;
+        let fill = || -> io::Result<()> {
+            fs::copy(below.join("HEAD"), path.join("HEAD"))?;
+            let objects = below.join("objects");
+            fs::write(path.join("objects/info/alternates"), format!("{}\n", objects.display()))
+        };
+        fill().map_err(GitError::io(format!("filling {}", path.display())))?;
+        set_references(&path, references)?;
+        Ok(path)
+    }
+
+    /// Removes what pushes left that were under way when the server died.
+    pub fn forget_pushes(&self) -> Result<(), GitError> {
+        let pushes = self.root.join("pushes");
+        let empty = || -> io::Result<()> {
+            for entry in fs::read_dir(&pushes)? {
+                fs::remove_dir_all(entry?.path())?;
+            }
+            Ok(())
+        };
+        empty().map_err(GitError::io(format!("emptying {}", pushes.display())))
+    }
+
     /// Takes a repository out of sight at once; its files go later, with [`Disk::empty_trash`].
     pub fn discard(&self, repository_id: &str) -> Result<(), GitError> {
-        let (from, to) = (self.path(repository_id), self.root.join("trash").join(repository_id));
+        let (from, to) = (self.path(repository_id), self.root.join("trash").join(id::uuid()));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.map_err(GitError::io(format!("removing {}", from.display()))),
@@ -104,6 +140,30 @@ fn write_synced(path: &Path, content: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
+}
+
+/// Makes these all of a repository's references, in one step. Only for a repository whose references
+/// nobody else moves: there are no loose ones beside them.
+/// Format: <https://git-scm.com/docs/git-pack-refs>.
+pub fn set_references(repository: &Path, references: &BTreeMap<String, String>) -> Result<(), GitError> {
+    let mut content = String::from("# pack-refs with: sorted \n");
+    for (name, target) in references {
+        content.push_str(&format!("{target} {name}\n"));
+    }
+    replace_file(repository, "packed-refs", &content)
+}
+
+/// Writes a file of a repository whole or not at all.
+pub fn replace_file(repository: &Path, name: &str, content: &str) -> Result<(), GitError> {
+    let temporary = repository.join(format!("{name}.tmp"));
+    let replace = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, repository.join(name))?;
+        File::open(repository)?.sync_all()
+    };
+    replace().map_err(GitError::io(format!("writing {name} of {}", repository.display())))
 }
 
 /// Points `HEAD` at the default branch: what a clone checks out.

@@ -32,7 +32,7 @@ impl CodeCommitService {
     ) -> Result<GitResponse, Refusal> {
         // A move that the server died over is recorded before anyone sees it.
         self.reconcile(&repository.id, Scope::All, None).await?;
-        let path = self.disk.path(&repository.id);
+        let path = self.ready(repository).await?;
         let arguments = [service.name(), "--stateless-rpc", "--http-backend-info-refs"];
         let mut words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         words.push(path.as_os_str());
@@ -67,7 +67,7 @@ impl CodeCommitService {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let path = self.disk.path(&repository.id);
+        let path = self.ready(repository).await?;
         let mut command =
             self.git.command(&[OsStr::new("upload-pack"), OsStr::new("--stateless-rpc"), path.as_os_str()]);
         if let Some(protocol) = protocol {

@@ -16,8 +16,9 @@ use crate::git::pktline::{self, Packet};
 use crate::git::receive::{self, BadPush, Outcome, Push, Report, SideBand, ZERO_ID};
 use crate::git::repository;
 use crate::names;
-use crate::reconcile::{Scope, blocking};
+use crate::reconcile::blocking;
 use crate::service::{CodeCommitService, authorize};
+use crate::shared::Entry;
 use crate::store::Repository;
 use crate::write::{MANY_BYTES, ReceivePlan};
 use ::http::StatusCode;
@@ -197,7 +198,8 @@ impl Pushing {
             self.answer(writer, Some(report)).await;
             return Ok(());
         }
-        let path = self.service.disk.path(&self.repository.id);
+        let entry = self.service.enter(&self.repository.id).await?;
+        let path = entry.path().to_owned();
         let keeps_pack = request.announced_bytes().is_none_or(|bytes| bytes > MANY_BYTES as u64);
         let plan = ReceivePlan { keeps_pack, references: self.allowed.commands.len() };
         let command = self.service.receive_command(&self.call, &path, plan);
@@ -217,30 +219,44 @@ impl Pushing {
             tracing::warn!(%status, stderr, repository = self.repository.id, "git receive-pack complained");
         }
         self.service.flush_references(&path, plan).await?;
-        let report = self.record(report).await?;
+        let report = self.record(entry, report).await?;
         fed?;
         self.answer(writer, report).await;
         Ok(())
     }
 
     /// Records what moved. Where that fails, no reference is reported as moved.
-    async fn record(&self, report: Option<Report>) -> Result<Option<Report>, Error> {
+    async fn record(&self, entry: Entry, report: Option<Report>) -> Result<Option<Report>, Error> {
         let names: BTreeSet<String> =
             self.allowed.commands.iter().map(|command| command.name.clone()).collect();
         let caller = self.call.caller.arn();
-        let recorded = self.service.reconcile(&self.repository.id, Scope::Only(&names), Some(&caller)).await;
+        let recorded = self.service.leave(entry, &self.repository.id, &names, &caller).await;
         let Some(mut report) = report else {
             recorded?;
             return Ok(None);
         };
-        if let Err(error) = recorded {
-            tracing::error!(%error, repository = self.repository.id, "a push could not be recorded");
-            for outcome in &mut report.outcomes {
-                let reason = "the server could not record the change; push again".to_owned();
-                *outcome = Outcome::Refused { name: outcome.name().to_owned(), reason };
+        match recorded {
+            Ok(overtaken) => {
+                for outcome in &mut report.outcomes {
+                    if let Some(reason) = overtaken.get(outcome.name()) {
+                        let (name, reason) = (outcome.name().to_owned(), reason.clone());
+                        *outcome = Outcome::Refused { name, reason };
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, repository = self.repository.id, "a push could not be recorded");
+                for outcome in &mut report.outcomes {
+                    let reason = "the server could not record the change; push again".to_owned();
+                    *outcome = Outcome::Refused { name: outcome.name().to_owned(), reason };
+                }
             }
         }
-        let path = self.service.disk.path(&self.repository.id);
+        let path = match self.service.ready(&self.repository).await {
+            Ok(path) => path,
+            // What was recorded stays recorded; only the reasons are less exact.
+            Err(_) => return Ok(Some(report)),
+        };
         let now = blocking(move || repository::references(&path, Some(&names))).await?;
         for outcome in &mut report.outcomes {
             self.explain(outcome, &now);
