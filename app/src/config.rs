@@ -12,6 +12,8 @@ pub const DEFAULT_REGION: &str = "us-east-1";
 /// Less than this, and no shell starts.
 const MIN_DISK_BYTES: u64 = 16 << 20;
 pub const DEFAULT_ACCOUNT: &str = "000000000000";
+/// As long as AWS keeps them.
+pub const DEFAULT_KEEP_HISTORY_DAYS: u32 = 365;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -88,6 +90,9 @@ pub struct Settings {
     /// `towpath server`: this node's name [default: the machine's host name]
     #[arg(long, env = "TOWPATH_NAME", value_name = "NAME")]
     pub name: Option<String>,
+    /// Days for which ended executions, builds and deployments are kept; 0 keeps them for ever [default: 365]
+    #[arg(long, env = "TOWPATH_KEEP_HISTORY_DAYS", value_name = "N")]
+    pub keep_history_days: Option<u32>,
     /// What is logged to standard error: error, warn, info, debug, or a filter such as towpath_s3=debug
     /// [default: info]
     #[arg(long, env = "TOWPATH_LOG", value_name = "FILTER")]
@@ -176,6 +181,7 @@ pub struct Config {
     pub pass_env: Vec<String>,
     pub pass_folder: Vec<PathBuf>,
     pub sandbox_network: Option<std::net::Ipv4Addr>,
+    pub keep_history_days: u32,
     pub log: String,
     pub root: Option<RootKeys>,
     pub shared: Shared,
@@ -241,6 +247,10 @@ impl Config {
             pass_env: either(flags.pass_env, file.pass_env),
             pass_folder: folders,
             sandbox_network: flags.sandbox_network.or(file.sandbox_network),
+            keep_history_days: flags
+                .keep_history_days
+                .or(file.keep_history_days)
+                .unwrap_or(DEFAULT_KEEP_HISTORY_DAYS),
             log: flags.log.or(file.log).unwrap_or_else(|| "info".into()),
             root: root_keys()?,
             shared: Shared {
@@ -308,7 +318,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("towpath.toml");
-        std::fs::write(&file, "listen = \"127.0.0.1:5000\"\nregion = \"eu-west-1\"\npass-env = [\"A\"]\n")
+        std::fs::write(&file, "listen = \"127.0.0.1:5000\"\nregion = \"eu-west-1\"\npass-env = [\"A\"]\nkeep-history-days = 30\n")
             .unwrap();
         let flags = Settings { region: Some("eu-north-1".into()), ..Settings::default() };
         let config = Config::load(flags, Some(&file)).unwrap();
@@ -316,6 +326,7 @@ mod tests {
         assert_eq!(config.region, "eu-north-1");
         assert_eq!(config.pass_env, ["A"]);
         assert_eq!(config.account, DEFAULT_ACCOUNT);
+        assert_eq!(config.keep_history_days, 30);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Services {
         let held = s3.clone();
         codebuild.store_under_lease(Box::new(move |lease| Arc::new(held.held(lease.clone()))));
         let codedeploy =
-            CodeDeployService::new(store.clone(), iam.clone(), s3.clone(), codedeploy_config(data));
+            CodeDeployService::new(store.clone(), iam.clone(), s3.clone(), codedeploy_config(config, data));
         let codepipeline = Pipelines::new(
             store.clone(),
             towpath_codepipeline::Handles {
@@ -126,7 +126,7 @@ impl Services {
                 codebuild: codebuild.clone(),
                 codedeploy: codedeploy.clone(),
             },
-            towpath_codepipeline::Config::new(data.join("scratch/codepipeline")),
+            codepipeline_config(config, data),
         );
         Ok(Services { iam, s3, events, logs, codecommit, codebuild, codedeploy, codepipeline, nodes })
     }
@@ -195,12 +195,19 @@ fn s3_config(config: &Config, public_url: &str) -> towpath_s3::Config {
     }
 }
 
-fn codedeploy_config(data: &Path) -> towpath_codedeploy::Config {
+fn codedeploy_config(config: &Config, data: &Path) -> towpath_codedeploy::Config {
     towpath_codedeploy::Config {
+        keep_history_days: config.keep_history_days,
         scratch: Some(data.join("scratch/codedeploy")),
         appspec_check: Some(towpath_codedeploy::AppSpecCheck(Arc::new(check_appspec))),
         ..Default::default()
     }
+}
+
+fn codepipeline_config(config: &Config, data: &Path) -> towpath_codepipeline::Config {
+    let scratch = data.join("scratch/codepipeline");
+    let keep_history_days = config.keep_history_days;
+    towpath_codepipeline::Config { keep_history_days, ..towpath_codepipeline::Config::new(scratch) }
 }
 
 fn runner_config(config: &Config, data: &Path) -> towpath_runner::Config {
@@ -224,6 +231,7 @@ fn codebuild_config(
         workers: config.build_slots,
         endpoint: Some(address),
         public_url: Some(public_url.to_owned()),
+        keep_history_days: config.keep_history_days,
         bounds: config.build_bounds,
     }
 }

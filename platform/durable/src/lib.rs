@@ -21,12 +21,14 @@
 
 mod held;
 mod retry;
+mod rounds;
 mod shutdown;
 mod subscriber;
 mod worker;
 
 pub use held::Held;
 pub use retry::{Backoff, Retry};
+pub use rounds::{Piece, Rounds};
 pub use shutdown::Shutdown;
 pub use subscriber::{Cursor, Subscriber};
 pub use worker::Worker;

@@ -21,6 +21,7 @@
 mod api;
 mod buildspec;
 pub mod events;
+pub mod history;
 mod place;
 pub mod remote;
 mod reports;
@@ -58,6 +59,8 @@ pub struct Config {
     /// What clone URLs begin with. Where that is not what a build reaches, its git is told to go to the
     /// endpoint instead.
     pub public_url: Option<String>,
+    /// Builds that ended earlier are forgotten; 0 keeps them all.
+    pub keep_history_days: u32,
     pub bounds: Bounds,
 }
 

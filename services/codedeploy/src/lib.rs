@@ -55,6 +55,8 @@ pub struct Config {
     /// One life-cycle event, from acknowledgement to completion: AWS's limit for its scripts together is an
     /// hour; the agent enforces it, this is for agents that do not report.
     pub event_timeout_ms: i64,
+    /// Deployments that ended earlier are forgotten; 0 keeps them all.
+    pub keep_history_days: u32,
     /// Bundles up to this size are opened to see that they have an AppSpec file, before a host is touched.
     pub max_inspected_bytes: u64,
     /// Where a bundle is unpacked for that; the system's folder for temporary files where it is `None`.
@@ -83,6 +85,7 @@ impl Default for Config {
             redelivery_ms: 5_000,
             agent_timeout_ms: 5 * 60_000,
             event_timeout_ms: 3_600_000 + 5 * 60_000,
+            keep_history_days: 365,
             max_inspected_bytes: 64 << 20,
             scratch: None,
             appspec_check: None,

@@ -17,6 +17,7 @@ mod api;
 pub mod error;
 pub mod events;
 pub mod flow;
+mod history;
 mod purge;
 mod render;
 mod starts;
@@ -50,11 +51,13 @@ pub struct Config {
     pub concurrency: usize,
     /// How long a waiting action may go without a look, should an event be lost.
     pub net_ms: i64,
+    /// Executions that ended earlier are forgotten; 0 keeps them all.
+    pub keep_history_days: u32,
 }
 
 impl Config {
     pub fn new(scratch: impl Into<PathBuf>) -> Config {
-        Config { scratch: scratch.into(), concurrency: 16, net_ms: 60_000 }
+        Config { scratch: scratch.into(), concurrency: 16, net_ms: 60_000, keep_history_days: 365 }
     }
 }
 
@@ -99,9 +102,10 @@ impl Pipelines {
         let purges = Worker::new(store.clone(), store::PURGES)
             .concurrency(1)
             .run(move |held| purge::purge(purges.clone(), held), shutdown.clone());
+        let history = history::run(self.clone(), self.config.keep_history_days, shutdown.clone());
         let events = Subscriber::new(store, "codepipeline")
             .filter(triggers::concerns_us)
             .run(move |event| triggers::receive(events.clone(), event), shutdown);
-        tokio::join!(actions, starts, purges, events);
+        tokio::join!(actions, starts, purges, history, events);
     }
 }

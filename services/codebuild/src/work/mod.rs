@@ -58,9 +58,11 @@ pub async fn run(service: Arc<CodeBuildService>, shutdown: Shutdown) {
     };
     let publishing = publishing.run(move |held| jobs::publish(publisher.clone(), held), shutdown.clone());
     let here = crate::place::tell(service.store.clone(), service.place.clone(), shutdown.clone());
+    let keep_days = service.config.keep_history_days;
+    let history = crate::history::run(service.store.clone(), keep_days, shutdown.clone());
     let minder = service.clone();
     let timers = timers.run(move |held| timer(minder.clone(), held), shutdown);
-    tokio::join!(builds, publishing, timers, here);
+    tokio::join!(builds, publishing, timers, history, here);
 }
 
 async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry> {

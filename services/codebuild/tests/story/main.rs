@@ -7,6 +7,7 @@ mod commands;
 mod crashes;
 mod denials;
 mod fakes;
+mod history;
 mod life;
 mod pipeline;
 mod projects;

@@ -4,8 +4,9 @@ use super::fakes::*;
 use super::sandbox::Folders;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
-use towpath_api::{Call, Caller, Timestamp};
+use towpath_api::{Call, Caller, Clock, SystemClock, Timestamp};
 use towpath_api_codebuild::*;
 use towpath_codebuild::sandbox::Sandboxes;
 use towpath_codebuild::{CodeBuildService, Config, Handles, remote};
@@ -30,8 +31,25 @@ pub fn call_of(caller: Caller, denials: Arc<Denials>) -> Call {
     }
 }
 
+/// A clock that moves with the machine's and can be moved on.
+#[derive(Default)]
+pub struct Clockwork(AtomicI64);
+
+impl Clockwork {
+    pub fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Clockwork {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
 pub struct World {
     pub folder: tempfile::TempDir,
+    pub clock: Arc<Clockwork>,
     pub store: Store,
     pub identity: Arc<FakeIdentity>,
     pub objects: Arc<FakeObjects>,
@@ -87,7 +105,9 @@ impl World {
         (runner, endpoint): (Option<Arc<dyn Sandboxes>>, SocketAddr),
         workers: usize,
     ) -> World {
-        let store = Store::open(Options::new(folder.path().join("store"))).await.unwrap();
+        let clock = Arc::new(Clockwork::default());
+        let store =
+            Store::open(Options::new(folder.path().join("store")).with_clock(clock.clone())).await.unwrap();
         let identity = Arc::new(FakeIdentity::default());
         let sandboxes = Folders::new(folder.path().join("inside"));
         let config = Config {
@@ -95,6 +115,7 @@ impl World {
             workers,
             endpoint: Some(endpoint),
             public_url: None,
+            keep_history_days: 365,
             bounds: towpath_codebuild::Bounds { disk_bytes: 1 << 30, log_bytes: 256 << 10 },
         };
         let handles = Handles {
@@ -116,6 +137,7 @@ impl World {
         let call = call_of(caller, denials.clone());
         World {
             folder,
+            clock,
             store,
             identity,
             objects,

@@ -4,12 +4,14 @@
 //! * [`engine`]: one event of a deployment or a host, as one transaction.
 //! * [`notice`]: the events that others can see.
 //! * [`hub`]: who waits, in memory.
+//! * [`history`]: what ended long ago is forgotten.
 //!
 //! Two queues: [`DEPLOYMENTS`] (key: deployment id) and [`TIMERS`] (key: deployment id and instance). Their
 //! handlers read what is intended and what is there, so a handler that runs again after a crash finds its
 //! work done or does it.
 
 pub mod engine;
+pub mod history;
 pub mod hub;
 pub mod notice;
 pub mod plan;
@@ -45,11 +47,12 @@ pub(crate) async fn run(service: Arc<CodeDeployService>, shutdown: Shutdown) {
             shutdown.clone(),
         )
     };
+    let history = history::run(service.store.clone(), service.config.keep_history_days, shutdown.clone());
     let closing = async {
         shutdown.wait().await;
         service.hub.close();
     };
-    tokio::join!(planner, timers, closing);
+    tokio::join!(planner, timers, history, closing);
 }
 
 impl CodeDeployService {

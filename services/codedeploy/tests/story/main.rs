@@ -7,6 +7,7 @@ mod denials;
 mod deployments;
 mod fakes;
 mod faults;
+mod history;
 mod resources;
 mod revisions;
 mod scale;

@@ -58,7 +58,12 @@ pub async fn list_pipeline_executions(
     };
     let mut summaries = Vec::with_capacity(ids.len());
     for execution in ids {
-        summaries.push(render::summary(&service.flow.execution(&pipeline, &execution).await?.execution));
+        match service.flow.execution(&pipeline, &execution).await {
+            Ok(found) => summaries.push(render::summary(&found.execution)),
+            // Forgotten since its entry was read.
+            Err(Fault::NoExecution { .. }) => {}
+            Err(fault) => return Err(fault),
+        }
     }
     Ok(ListPipelineExecutionsOutput { pipeline_execution_summaries: Some(summaries), next_token })
 }

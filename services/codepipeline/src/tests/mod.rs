@@ -6,6 +6,7 @@ mod crash;
 mod denials;
 mod fakes;
 mod fleet;
+mod history;
 mod jobs;
 mod journeys;
 mod lists;
