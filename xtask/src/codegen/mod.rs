@@ -2,6 +2,7 @@
 //! static model, for the operations that `models/manifest.json` lists.
 
 mod names;
+pub use names::snake;
 mod service;
 mod shapes;
 mod statics;
