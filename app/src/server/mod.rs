@@ -1,5 +1,6 @@
 //! Joins the services into one server, and ends them in order. Nothing else knows more than one service.
 
+mod again;
 mod cluster;
 mod descriptors;
 mod internal;

@@ -1,5 +1,6 @@
 //! Every service with the handles that it needs. A service knows the others by their public traits.
 
+use super::again::Again;
 use super::internal::Internal;
 use super::listeners::Listeners;
 use super::nodes::Nodes;
@@ -159,14 +160,14 @@ impl Services {
         };
         let workers = self.codebuild.admin_door(authenticator.clone());
         Server::builder(authenticator)
-            .service(Arc::new(towpath_api_iam::Server(self.iam.clone())))
-            .service(Arc::new(towpath_api_sts::Server(self.iam.clone())))
-            .service(Arc::new(towpath_api_logs::Server(self.logs.clone())))
-            .service(Arc::new(towpath_api_codecommit::Server(self.codecommit.clone())))
-            .service(Arc::new(towpath_api_codebuild::Server(self.codebuild.clone())))
-            .service(Arc::new(towpath_api_codepipeline::Server(self.codepipeline.clone())))
-            .service(Arc::new(towpath_api_codedeploy::Server(self.codedeploy.clone())))
-            .service(Arc::new(towpath_api_codedeploycommand::Server(self.codedeploy.clone())))
+            .service(Again::of(towpath_api_iam::Server(self.iam.clone())))
+            .service(Again::of(towpath_api_sts::Server(self.iam.clone())))
+            .service(Again::of(towpath_api_logs::Server(self.logs.clone())))
+            .service(Again::of(towpath_api_codecommit::Server(self.codecommit.clone())))
+            .service(Again::of(towpath_api_codebuild::Server(self.codebuild.clone())))
+            .service(Again::of(towpath_api_codepipeline::Server(self.codepipeline.clone())))
+            .service(Again::of(towpath_api_codedeploy::Server(self.codedeploy.clone())))
+            .service(Again::of(towpath_api_codedeploycommand::Server(self.codedeploy.clone())))
             .fallback_s3(self.s3.handler())
             .mount("/_towpath/", internal)
             .waits("PollHostCommand")

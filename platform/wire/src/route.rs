@@ -69,6 +69,8 @@ pub struct Router {
 }
 
 const CBOR: &str = "rpc-v2-cbor";
+const CBOR_TYPES: &[&str] = &["application/cbor"];
+const JSON_TYPES: &[&str] = &["application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json"];
 
 fn text<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     parts.headers.get(name).and_then(|value| value.to_str().ok())
@@ -82,6 +84,13 @@ fn content_type(parts: &Parts) -> &str {
         .next()
         .unwrap_or_default()
         .trim()
+}
+
+/// Whether a request is sent as the RPC protocols send theirs: by POST, and as a media type of `types` where
+/// it names one. Another media type or method would be another protocol's.
+fn is_post_of(parts: &Parts, types: &[&str]) -> bool {
+    let sent = content_type(parts);
+    parts.method == Method::POST && (sent.is_empty() || types.contains(&sent))
 }
 
 /// The service that a signature is scoped to, wherever it stands.
@@ -175,7 +184,11 @@ impl Router {
                 let either = [Protocol::AwsJson10, Protocol::AwsJson11];
                 let own = listed.iter().copied().find(|protocol| either.contains(protocol));
                 let protocol = if listed.contains(&sent) { sent } else { own.unwrap_or(sent) };
-                Rpc { protocol, target: self.named(service, name) }
+                let target = match is_post_of(parts, JSON_TYPES) {
+                    true => self.named(service, name),
+                    false => Target::UnknownOperation { service, name: name.to_owned() },
+                };
+                Rpc { protocol, target }
             }
         }
     }
@@ -187,7 +200,10 @@ impl Router {
         });
         let name = format!("{service}.{operation}");
         let target = match found {
-            Some(found) if protocol == CBOR => self.named(found, operation),
+            Some(found) if protocol == CBOR && is_post_of(parts, CBOR_TYPES) => self.named(found, operation),
+            Some(service) if protocol == CBOR => {
+                Target::UnknownOperation { service, name: operation.to_owned() }
+            }
             _ => Target::UnknownService { name, signing_name: scoped },
         };
         Rpc { protocol: Protocol::RpcV2Cbor, target }

@@ -3,12 +3,12 @@
 //! <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html>
 
 use super::limits::{Budget, MAX_DEPTH, Path};
-use super::{EncodeError, MemberFinder, last_wins, malformed, scalar, set};
+use super::{EncodeError, MemberFinder, last_wins, malformed, members, scalar, set};
 use towpath_api::model::{Kind, Location, Protocol, Service, Shape, ShapeId};
 use towpath_api::{ApiError, Bytes, Node, Timestamp};
 
 pub fn decode(service: &'static Service, shape: ShapeId, body: &[u8]) -> Result<Node, ApiError> {
-    if body.is_empty() {
+    if body.is_empty() && members(service, shape).is_empty() {
         return Ok(Node::Map(Vec::new()));
     }
     let budget = Budget::default();
@@ -17,7 +17,7 @@ pub fn decode(service: &'static Service, shape: ShapeId, body: &[u8]) -> Result<
         if reader.at == body.len() { Ok(node) } else { Err("Bytes follow the body's CBOR value".to_owned()) }
     });
     match decoded {
-        Ok(Node::Null) => Ok(Node::Map(Vec::new())),
+        Ok(Node::Null) => Err(malformed(Protocol::RpcV2Cbor, "The request body is null")),
         Ok(node) => Ok(node),
         Err(message) => Err(malformed(Protocol::RpcV2Cbor, message)),
     }

@@ -62,25 +62,29 @@ fn json_travels_both_ways() {
 fn json_ignores_what_the_model_lacks_and_nulls() {
     let node = json(r#"{"Nope":[{"x":1}],"Name":null,"Count":2.0,"name":"lower","Count":3}"#).unwrap();
     assert_eq!(node, map(vec![("Count", Node::Int(3))]));
-    assert_eq!(json("").unwrap(), map(vec![]));
-    assert_eq!(json("null").unwrap(), map(vec![]));
+    for no_structure in ["", " ", "null"] {
+        assert!(json(no_structure).is_err(), "{no_structure:?}");
+    }
 }
 
 #[test]
-fn json_type_errors_name_the_path() {
+fn json_type_errors_are_in_aws_words() {
     for (text, message) in [
-        (r#"{"Name":1}"#, "NUMBER_VALUE can not be converted to a String at 'Name'"),
-        (r#"{"Count":"1"}"#, "STRING_VALUE can not be converted to an Integer at 'Count'"),
-        (r#"{"Count":1.5}"#, "NUMBER_VALUE can not be converted to an Integer at 'Count'"),
-        (r#"{"Count":3000000000}"#, "A number out of range can not be converted to an Integer at 'Count'"),
-        (r#"{"Size":1e300}"#, "NUMBER_VALUE can not be converted to a Long at 'Size'"),
-        (r#"{"Enabled":"true"}"#, "STRING_VALUE can not be converted to a Boolean at 'Enabled'"),
-        (r#"{"Tags":{}}"#, "Start of structure or map can not be converted to a list at 'Tags'"),
-        (r#"{"Tags":[{"Key":[]}]}"#, "Start of list can not be converted to a String at 'Tags[0].Key'"),
-        (r#"{"Labels":{"k":true}}"#, "TRUE_VALUE can not be converted to a String at 'Labels.k'"),
-        (r#"{"Content":"%"}"#, "STRING_VALUE can not be converted to a Blob at 'Content'"),
-        (r#"{"At":1e18}"#, "A number out of range can not be converted to a Timestamp at 'At'"),
-        (r#"[]"#, "Start of list can not be converted to a structure"),
+        (r#"{"Name":1}"#, "NUMBER_VALUE can not be converted to a String"),
+        (r#"{"Count":"1"}"#, "STRING_VALUE can not be converted to an Integer"),
+        (r#"{"Count":1.5}"#, "NUMBER_VALUE can not be converted to an Integer"),
+        (r#"{"Count":3000000000}"#, "NUMBER_VALUE can not be converted to an Integer"),
+        (r#"{"Size":1e300}"#, "NUMBER_VALUE can not be converted to a Long"),
+        (r#"{"Enabled":"true"}"#, "STRING_VALUE can not be converted to a Boolean"),
+        (r#"{"Tags":{}}"#, "Start of structure or map found where not expected."),
+        (r#"{"Tags":[{"Key":[]}]}"#, "Start of list found where not expected"),
+        (r#"{"Labels":{"k":true}}"#, "TRUE_VALUE can not be converted to a String"),
+        (r#"{"Content":"%"}"#, "STRING_VALUE can not be converted to a Blob"),
+        (r#"{"At":1e18}"#, "NUMBER_VALUE can not be converted to milliseconds since epoch"),
+        (r#"{"Names":"x"}"#, "Expected list or null"),
+        (r#"{"Labels":1}"#, "Expected map or null"),
+        (r#"{"Tags":["x"]}"#, "Expected null"),
+        (r#"[]"#, "Start of list found where not expected"),
     ] {
         assert_eq!(json(text).unwrap_err(), message, "{text}");
     }
@@ -122,6 +126,23 @@ fn forms_with_lists_maps_and_structures() {
         &TagsByName.entry.1.key=t&TagsByName.entry.1.value.Key=c&TagsByName.entry.1.value.Value=%3C%26%3E\
         &Flat.1=f&Flat.2=g&Unknown=1";
     assert_eq!(form(text).unwrap(), whole());
+}
+
+#[test]
+fn forms_of_another_shape_are_refused() {
+    for (text, message) in [
+        ("Names=x", "Unexpected list element termination"),
+        ("Names.member=x", "Unexpected list element termination"),
+        ("Names.member.0=x", "0 is not a valid index"),
+        ("Names.member.x=x", "Start of list found where not expected"),
+        ("Names.1=x", "Start of list found where not expected"),
+        ("Labels.1.key=x", "Start of list found where not expected"),
+        ("Tags.member.1=x", "A structure was expected at 'Tags[0]', a value was found"),
+        ("Name.x=1", "A Name was expected at 'Name', a structure was found"),
+        ("Name=1&Name.x=1", "A Name was expected at 'Name', a structure was found"),
+    ] {
+        assert_eq!(form(text).unwrap_err(), message, "{text}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! awsJson 1.0 and 1.1, and the bodies of restJson1. Decodes straight from the bytes into a [`Node`].
 //!
-//! <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
+//! <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>. What a value of a wrong type is told are
+//! AWS's own words, as its services were seen to answer; they name the types and not the member
+//! (<https://github.com/mhart/dynalite/blob/main/test/helpers.js>).
 
 use super::limits::{Budget, Path};
 use super::scalar;
-use super::{EncodeError, MemberFinder, last_wins, malformed, set};
+use super::{EncodeError, MemberFinder, last_wins, malformed, members, set};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use towpath_api::model::{Kind, Location, Member, Protocol, Service, Shape, ShapeId, TimeFormat};
@@ -18,9 +20,9 @@ pub fn content_type(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Decodes a whole body; an empty one is an empty structure.
+/// Decodes a whole body. An empty one is an empty structure where there is nothing that could be sent.
 pub fn decode(service: &'static Service, shape: ShapeId, body: &[u8]) -> Result<Node, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if members(service, shape).is_empty() && body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Node::Map(Vec::new()));
     }
     let budget = Budget::default();
@@ -29,13 +31,13 @@ pub fn decode(service: &'static Service, shape: ShapeId, body: &[u8]) -> Result<
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let decoded = seed.deserialize(&mut deserializer).and_then(|node| deserializer.end().map(|()| node));
     match decoded {
-        Ok(Node::Null) => Ok(Node::Map(Vec::new())),
+        Ok(Node::Null) => Err(malformed(Protocol::AwsJson11, "The request body is null")),
         Ok(node) => Ok(node),
         Err(error) => Err(malformed(Protocol::AwsJson11, message(&error))),
     }
 }
 
-/// serde_json puts the place behind the text; ours names the path already.
+/// serde_json puts the place behind the text of our own errors too.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match (error.is_data(), text.rsplit_once(" at line ")) {
@@ -54,12 +56,12 @@ struct Seed<'a> {
 }
 
 impl Seed<'_> {
-    /// What a value of the wrong type is told.
+    /// What a scalar of the wrong type is told.
     fn mismatch<T, E: de::Error>(&self, found: &str) -> Result<T, E> {
         let wanted = match self.shape.kind {
-            Kind::Structure { .. } => "a structure",
-            Kind::List { .. } => "a list",
-            Kind::Map { .. } => "a map",
+            Kind::Structure { .. } => return Err(E::custom("Expected null")),
+            Kind::List { .. } => return Err(E::custom("Expected list or null")),
+            Kind::Map { .. } => return Err(E::custom("Expected map or null")),
             Kind::String { .. } => "a String",
             Kind::Integer { .. } => "an Integer",
             Kind::Long { .. } => "a Long",
@@ -67,15 +69,10 @@ impl Seed<'_> {
             Kind::Double => "a Double",
             Kind::Boolean => "a Boolean",
             Kind::Blob { .. } => "a Blob",
-            Kind::Timestamp { .. } => "a Timestamp",
+            Kind::Timestamp { .. } => "milliseconds since epoch",
         };
-        Err(E::custom(format!("{found} can not be converted to {wanted}{}", at(self.path))))
+        Err(E::custom(format!("{found} can not be converted to {wanted}")))
     }
-}
-
-fn at(path: &Path) -> String {
-    let path = path.to_string();
-    if path.is_empty() { String::new() } else { format!(" at '{path}'") }
 }
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
@@ -107,7 +104,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
         match self.shape.kind {
-            Kind::Integer { .. } if i32::try_from(value).is_err() => self.mismatch("A number out of range"),
+            Kind::Integer { .. } if i32::try_from(value).is_err() => self.mismatch("NUMBER_VALUE"),
             Kind::Integer { .. } | Kind::Long { .. } => Ok(Node::Int(value)),
             Kind::Float | Kind::Double => Ok(Node::Float(value as f64)),
             Kind::Timestamp { .. } => self.visit_f64(value as f64),
@@ -130,7 +127,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             Kind::Timestamp { .. } => match scalar::time_from_seconds(value) {
                 Some(at) => Ok(Node::Time(at)),
-                None => self.mismatch("A number out of range"),
+                None => self.mismatch("NUMBER_VALUE"),
             },
             _ => self.mismatch("NUMBER_VALUE"),
         }
@@ -151,7 +148,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let Kind::List { member, .. } = self.shape.kind else { return self.mismatch("Start of list") };
+        let Kind::List { member, .. } = self.shape.kind else {
+            return Err(de::Error::custom("Start of list found where not expected"));
+        };
         let shape = self.service.shape(member);
         let mut items = Vec::new();
         loop {
@@ -167,7 +166,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         match self.shape.kind {
             Kind::Structure { members, .. } => self.structure(members, access),
             Kind::Map { value, .. } => self.map(value, access),
-            _ => self.mismatch("Start of structure or map"),
+            // The full stop is AWS's, here alone.
+            _ => Err(de::Error::custom("Start of structure or map found where not expected.")),
         }
     }
 }

@@ -23,11 +23,32 @@ impl Form {
     }
 
     /// Children that are numbers, in order; AWS counts from one and minds no gaps.
-    fn indexed(&self) -> Vec<&Form> {
-        let mut found: Vec<(u32, &Form)> =
-            self.children.iter().filter_map(|(name, child)| Some((name.parse().ok()?, child))).collect();
+    fn indexed(&self) -> Result<Vec<&Form>, String> {
+        let mut found = Vec::with_capacity(self.children.len());
+        for (name, child) in &self.children {
+            match name.parse::<u32>() {
+                Ok(0) => return Err("0 is not a valid index".into()),
+                Ok(index) => found.push((index, child)),
+                Err(_) => return Err("Start of list found where not expected".into()),
+            }
+        }
         found.sort_unstable_by_key(|(index, _)| *index);
-        found.into_iter().map(|(_, child)| child).collect()
+        Ok(found.into_iter().map(|(_, child)| child).collect())
+    }
+
+    /// The items of a list or the entries of a map, below their element's name unless they are flattened.
+    /// `Names=` without items is how clients send an empty list; a value is no list.
+    fn items(&self, element: Option<&str>) -> Result<Vec<&Form>, String> {
+        if self.value.as_deref().is_some_and(|value| !value.is_empty()) {
+            return Err("Unexpected list element termination".into());
+        }
+        match element {
+            None => self.indexed(),
+            Some(element) if self.children.keys().all(|name| name == element) => {
+                self.children.get(element).map(|form| form.items(None)).unwrap_or_else(|| Ok(Vec::new()))
+            }
+            Some(_) => Err("Start of list found where not expected".into()),
+        }
     }
 }
 
@@ -79,6 +100,9 @@ struct Reader {
 impl Reader {
     fn structure(&self, shape: ShapeId, form: &Form, path: &Path) -> Result<Node, String> {
         self.budget.take(path)?;
+        if form.value.as_deref().is_some_and(|value| !value.is_empty()) {
+            return Err(format!("A structure was expected at '{path}', a value was found"));
+        }
         let mut entries = Vec::new();
         for member in members(self.service, shape) {
             if let Some(child) = form.children.get(member.wire_name()) {
@@ -105,24 +129,21 @@ impl Reader {
         match shape.kind {
             Kind::Structure { .. } => self.structure(id, form, path),
             Kind::List { member, item_name, flattened, .. } => {
-                let inner =
-                    if flattened || member_flattened { Some(form) } else { form.children.get(item_name) };
-                self.list(member, inner, path)
+                let element = (!flattened && !member_flattened).then_some(item_name);
+                self.list(member, form.items(element)?, path)
             }
             Kind::Map { value, key_name, value_name, flattened, .. } => {
-                let inner =
-                    if flattened || member_flattened { Some(form) } else { form.children.get("entry") };
-                self.map(value, (key_name, value_name), inner, path)
+                let element = (!flattened && !member_flattened).then_some("entry");
+                self.map(value, (key_name, value_name), form.items(element)?, path)
             }
             _ => self.scalar(shape, format, form, path),
         }
     }
 
-    fn list(&self, member: ShapeId, form: Option<&Form>, path: &Path) -> Result<Node, String> {
+    fn list(&self, member: ShapeId, forms: Vec<&Form>, path: &Path) -> Result<Node, String> {
         self.budget.take(path)?;
         let mut items = Vec::new();
-        // `Names=` without items is how clients send an empty list.
-        for child in form.map(Form::indexed).unwrap_or_default() {
+        for child in forms {
             items.push(self.value(member, false, None, child, &path.index(items.len()))?);
         }
         Ok(Node::List(items))
@@ -132,12 +153,12 @@ impl Reader {
         &self,
         value: ShapeId,
         (key_name, value_name): (&str, &str),
-        form: Option<&Form>,
+        forms: Vec<&Form>,
         path: &Path,
     ) -> Result<Node, String> {
         self.budget.take(path)?;
         let mut entries = Vec::new();
-        for child in form.map(Form::indexed).unwrap_or_default() {
+        for child in forms {
             let Some(key) = child.value(key_name) else {
                 return Err(format!("The map '{path}' has an entry without a {key_name}"));
             };
@@ -157,7 +178,7 @@ impl Reader {
         path: &Path,
     ) -> Result<Node, String> {
         self.budget.take(path)?;
-        let Some(text) = &form.value else {
+        let Some(text) = form.value.as_ref().filter(|_| form.children.is_empty()) else {
             return Err(format!("A {} was expected at '{path}', a structure was found", shape.name));
         };
         let format = scalar::time_format(format, shape, TimeFormat::Iso8601);

@@ -3,6 +3,7 @@
 use super::auth::{Expected, Pending};
 use super::handler::{Peer, Response, full};
 use super::{BODY_TIMEOUT, Observation, Server, body, panic_text, stamp};
+use crate::paging;
 use crate::protocol::{self, Context, Encoded};
 use crate::route::{Rpc, Target};
 use crate::validate;
@@ -141,7 +142,7 @@ impl Work {
         self.operation = Some(operation);
         let content = self.inflate(operation, raw, limit_bytes)?;
         let model = self.server.router.model(service);
-        let input = match form {
+        let mut input = match form {
             Some(form) => protocol::query::decode(model, operation, form)?,
             None => protocol::decode_input(self.protocol, model, operation, &self.parts, &labels, &content)?,
         };
@@ -149,7 +150,11 @@ impl Work {
             self.input = Some(input.clone());
         }
         validate::check(model, operation, &input)?;
-        let output = self.dispatch(service, operation.name, call.clone(), input).await?;
+        let seal = paging::open(model, operation, &mut input)?;
+        let mut output = self.dispatch(service, operation.name, call.clone(), input).await?;
+        if let Some(seal) = seal {
+            seal.close(&mut output);
+        }
         let context = Context {
             protocol: self.protocol,
             service: Some(model),

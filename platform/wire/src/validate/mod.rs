@@ -4,7 +4,9 @@
 //!
 //! Paths are AWS's too: members with a lower-case first letter, list items counted from one and followed
 //! by `member`. A list's or map's scalars are reported at the list or map itself, with all of their
-//! constraints.
+//! constraints. CodePipeline repeats no value (it is `Value at 'pipeline.…'` in what its users report:
+//! <https://github.com/hashicorp/terraform-provider-aws/issues/41023>), and IAM has words of its own for its
+//! names and paths (<https://github.com/app-sre/qontract-reconcile/pull/2640>).
 
 pub mod pattern;
 
@@ -16,15 +18,29 @@ use towpath_api::{ApiError, Node};
 const MAX_ERRORS: usize = 50;
 /// How much of a value an error repeats.
 const MAX_SHOWN_CHARS: usize = 1024;
+const PATTERN: &str = "Member must satisfy regular expression pattern: ";
+/// Services that repeat no value at all.
+const SHOWS_NO_VALUE: &[&str] = &["codepipeline"];
+
+const NAME_WORDS: &str = "It must contain only alphanumeric characters and/or the following: +=,.@_-";
+const PATH_WORDS: &str =
+    "It must begin and end with / and contain only alphanumeric characters and/or / characters.";
+/// IAM's patterns, and what it says of a member of the input that does not match.
+const IAM_WORDS: &[(&str, &str)] = &[
+    (r"[\w+=,.@-]+", NAME_WORDS),
+    (r"(\u002F)|(\u002F[\u0021-\u007E]+\u002F)", PATH_WORDS),
+    (r"((/[A-Za-z0-9\.,\+@=_-]+)*)/", PATH_WORDS),
+];
 
 pub fn check(service: &'static Service, operation: &Operation, input: &Node) -> Result<(), ApiError> {
     let Some(shape) = operation.input else { return Ok(()) };
-    let mut checker = Checker { service, path: String::new(), errors: Vec::new() };
+    let mut checker = Checker { service, path: String::new(), errors: Vec::new(), own: None };
     checker.value(shape, input);
-    let message = match checker.errors.len() {
-        0 => return Ok(()),
-        1 => format!("1 validation error detected: {}", checker.errors[0]),
-        count => format!("{count} validation errors detected: {}", checker.errors.join("; ")),
+    let message = match (checker.errors.len(), checker.own) {
+        (0, None) => return Ok(()),
+        (0, Some(own)) => own,
+        (1, _) => format!("1 validation error detected: {}", checker.errors[0]),
+        (count, _) => format!("{count} validation errors detected: {}", checker.errors.join("; ")),
     };
     Err(ApiError::client(code(service, operation), message))
 }
@@ -41,6 +57,8 @@ struct Checker {
     service: &'static Service,
     path: String,
     errors: Vec<String>,
+    /// What the service says in words of its own, told when nothing else is wrong.
+    own: Option<String>,
 }
 
 impl Checker {
@@ -55,6 +73,18 @@ impl Checker {
             self.errors
                 .push(format!("Value{value} at '{}' failed to satisfy constraint: {constraint}", self.path));
         }
+    }
+
+    /// Whether a violated constraint of a member of the input itself is one that the service words otherwise.
+    fn in_own_words(&mut self, constraint: &str) -> bool {
+        if self.service.name != "iam" || self.path.contains('.') {
+            return false;
+        }
+        let Some(pattern) = constraint.strip_prefix(PATTERN) else { return false };
+        let Some((_, words)) = IAM_WORDS.iter().find(|(own, _)| *own == pattern) else { return false };
+        let text = format!("The specified value for {} is invalid. {words}", self.path);
+        self.own.get_or_insert(text);
+        true
     }
 
     /// Runs `inner` one step deeper.
@@ -87,7 +117,8 @@ impl Checker {
                 self.map(*key, *value, entries, node);
             }
             _ => {
-                let failed = failures(shape, node);
+                let mut failed = failures(shape, node);
+                failed.retain(|constraint| !self.in_own_words(constraint));
                 if !failed.is_empty() {
                     let shown = shown(self.service, shape, node);
                     for constraint in failed {
@@ -234,7 +265,7 @@ fn text_failures(shape: &Shape, text: &str) -> Vec<String> {
         Vec::new()
     };
     if let Some(pattern) = pattern.filter(|pattern| !pattern::matches(pattern, text)) {
-        failed.push(format!("Member must satisfy regular expression pattern: {pattern}"));
+        failed.push(format!("{PATTERN}{pattern}"));
     }
     if !values.is_empty() && !values.contains(&text) {
         failed.push(format!("Member must satisfy enum value set: [{}]", values.join(", ")));
@@ -253,9 +284,7 @@ fn constraints(shape: &Shape) -> String {
     match &shape.kind {
         Kind::String { min, max, pattern, values, .. } => {
             bounds("length", text(min), text(max));
-            all.extend(
-                pattern.map(|pattern| format!("Member must satisfy regular expression pattern: {pattern}")),
-            );
+            all.extend(pattern.map(|pattern| format!("{PATTERN}{pattern}")));
             if !values.is_empty() {
                 all.push(format!("Member must satisfy enum value set: [{}]", values.join(", ")));
             }
@@ -271,7 +300,7 @@ fn constraints(shape: &Shape) -> String {
 
 /// A value as AWS prints it; `None` when it may hold a secret.
 fn shown(service: &'static Service, shape: &Shape, node: &Node) -> Option<String> {
-    if holds_secret(service, shape, 0) {
+    if SHOWS_NO_VALUE.contains(&service.name) || holds_secret(service, shape, 0) {
         return None;
     }
     let mut out = String::new();

@@ -5,9 +5,7 @@ use super::required;
 use crate::CodeBuildService;
 use crate::store::{CasesDoc, ReportDoc, ReportGroupDoc};
 use towpath_api::{ApiError, Arn, Call, Timestamp};
-use towpath_api_codebuild::errors::{
-    invalid_input_exception, resource_already_exists_exception, resource_not_found_exception,
-};
+use towpath_api_codebuild::errors::{invalid_input_exception, resource_already_exists_exception};
 use towpath_api_codebuild::*;
 use towpath_store::{Document, Order, StoreError, Txn, Versioned, key};
 
@@ -130,7 +128,7 @@ pub async fn delete(
     let Some(group) =
         service.store.get::<ReportGroupDoc>(&key(&[&call.account, &call.region, &name])).await?
     else {
-        return Err(resource_not_found_exception(format!("Report group cannot be found: {arn}")));
+        return Err(invalid_input_exception(format!("Report group cannot be found: {arn}")));
     };
     let prefix = key(&[&call.account, &call.region, &name, ""]);
     let reports = service.store.list::<ReportDoc>(&prefix, None, MAX_SORTED, Order::Ascending).await?;

@@ -111,7 +111,8 @@ async fn make(
         objects,
     };
     let name = write.name.clone();
-    match service.write(call, &repository.id, write).await? {
+    let written = service.write(call, &repository.id, write).await;
+    match service.unless_deleted(repository, written).await? {
         Ok(()) => Ok(made),
         Err(Refused(reason)) => {
             let tip = store::reference(&service.store, &repository.id, &name).await?;

@@ -70,7 +70,23 @@ impl CodeCommitService {
         work: impl FnOnce(&Objects) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let path = self.ready(repository).await?;
-        blocking(move || work(&Objects::open(&path)?)).await
+        let outcome = blocking(move || work(&Objects::open(&path)?)).await;
+        self.unless_deleted(repository, outcome).await
+    }
+
+    /// Work on a repository's folder fails in many ways once a deletion at the same time has taken it away;
+    /// the client is told the one reason.
+    pub(crate) async fn unless_deleted<T>(
+        &self,
+        repository: &Repository,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        match outcome {
+            Err(Error::Git(_)) if store::by_id(&self.store, &repository.id).await?.is_none() => {
+                Err(Error::RepositoryDoesNotExist(repository.name.clone()))
+            }
+            outcome => outcome,
+        }
     }
 }
 

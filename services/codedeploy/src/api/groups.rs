@@ -9,7 +9,7 @@ use super::refusals::{self, GroupOptions};
 use super::render;
 use crate::CodeDeployService;
 use crate::state::deployment::Event;
-use crate::store::{Deployment, Group, GroupName, Selection};
+use crate::store::{Application, Deployment, Group, GroupName, Selection};
 use towpath_api::{ApiError, Call, id};
 use towpath_api_codedeploy::*;
 use towpath_store::{Order, StoreError, Txn, Versioned, key};
@@ -274,6 +274,9 @@ pub async fn update_deployment_group(
     .check()?;
     refusals::auto_rollback(&input.auto_rollback_configuration)?;
     let role = match input.service_role_arn {
+        Some(role) if role.is_empty() => {
+            return Err(errors::invalid_role_exception("The service role is empty"));
+        }
         Some(role) => Some(refusals::service_role(service, call, Some(role)).await?),
         None => None,
     };
@@ -319,12 +322,7 @@ async fn replace(service: &CodeDeployService, old: &Versioned<Group>, group: &Gr
         }
         txn.create(&name_document(group));
     }
-    match service.store.commit(txn).await {
-        Err(StoreError::Conflict { .. }) => Err(errors::throttling_exception(
-            "The deployment group was changed at the same time: send the request again",
-        )),
-        other => Ok(other?),
-    }
+    Ok(service.store.commit(txn).await?)
 }
 
 pub async fn delete_deployment_group(
@@ -335,8 +333,10 @@ pub async fn delete_deployment_group(
     let application = application_name(input.application_name)?;
     let name = group_name(input.deployment_group_name)?;
     call.authorize("codedeploy:DeleteDeploymentGroup", &group_arn(call, &application, &name), &[])?;
-    let application = service.application(&application).await?;
-    if let Some(group) = service.find_group(&application.id, &name).await? {
+    // The operation models no error for an application or a group that does not exist: it is gone already.
+    if let Some(application) = service.store.get::<Application>(&key(&[&application])).await?
+        && let Some(group) = service.find_group(&application.id, &name).await?
+    {
         remove(service, &group).await?;
     }
     Ok(DeleteDeploymentGroupOutput { hooks_not_cleaned_up: Some(Vec::new()) })

@@ -292,12 +292,7 @@ async fn retag(
         }
         txn.replace(old, &new);
     }
-    match service.store.commit(txn).await {
-        Err(StoreError::Conflict { .. }) => Err(errors::throttling_exception(
-            "The instances were changed at the same time: send the request again",
-        )),
-        other => Ok(other?),
-    }
+    Ok(service.store.commit(txn).await?)
 }
 
 pub async fn add_tags_to_on_premises_instances(

@@ -6,7 +6,7 @@ use crate::CodeDeployService;
 use crate::store::{Application, Group, Tags};
 use towpath_api::{ApiError, Arn, Call};
 use towpath_api_codedeploy::*;
-use towpath_store::{StoreError, Txn, Versioned};
+use towpath_store::{Txn, Versioned};
 
 enum Resource {
     Application(Versioned<Application>),
@@ -63,12 +63,7 @@ async fn replace(service: &CodeDeployService, resource: &Resource, tags: Tags) -
         Resource::Application(old) => txn.replace(old, &Application { tags, ..old.doc.clone() }),
         Resource::Group(old) => txn.replace(old, &Group { tags, ..old.doc.clone() }),
     };
-    match service.store.commit(txn).await {
-        Err(StoreError::Conflict { .. }) => Err(errors::invalid_tags_to_add_exception(
-            "The resource was changed at the same time: send the request again",
-        )),
-        other => Ok(other?),
-    }
+    Ok(service.store.commit(txn).await?)
 }
 
 pub async fn tag_resource(
@@ -108,6 +103,11 @@ pub async fn list_tags_for_resource(
     call: &Call,
     input: ListTagsForResourceInput,
 ) -> Result<ListTagsForResourceOutput, ApiError> {
-    let resource = resource(service, call, "codedeploy:ListTagsForResource", input.resource_arn).await?;
+    let resource = resource(service, call, "codedeploy:ListTagsForResource", input.resource_arn).await;
+    // The operation models no error for a resource that does not exist.
+    let resource = resource.map_err(|error| match error.code.ends_with("DoesNotExistException") {
+        true => errors::invalid_arn_exception(format!("The specified ARN names nothing: {}", error.message)),
+        false => error,
+    })?;
     Ok(ListTagsForResourceOutput { tags: Some(show_tags(resource.tags())), next_token: None })
 }
