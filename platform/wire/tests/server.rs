@@ -213,7 +213,7 @@ fn the_query_protocol() {
     assert_eq!(invalid.code(), "ValidationError");
     assert_eq!(
         invalid.error().1,
-        r"1 validation error detected: Value 'a b' at 'userName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]+"
+        "The specified value for userName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"
     );
 }
 

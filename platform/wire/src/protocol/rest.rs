@@ -114,6 +114,8 @@ pub fn decode(
     if payload.is_none() && members.iter().any(|member| member.location == Location::Body) {
         let node = match protocol {
             Protocol::RestXml => read_xml(service, members, body)?,
+            // Where path and query carry the rest, a request without a body says nothing more.
+            _ if body.iter().all(u8::is_ascii_whitespace) => Node::Null,
             _ => json::decode(service, input, body)?,
         };
         if let Node::Map(body) = node {

@@ -53,7 +53,7 @@ def query():
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=document)["Role"]
     assert role["AssumeRolePolicyDocument"]["Version"] == "2012-10-17", role
     expect("EntityAlreadyExists", 409, iam.create_group, GroupName="g")
-    response = expect("ValidationError", 400, iam.create_user, UserName="a b", Path="x")
+    response = expect("ValidationError", 400, iam.create_user, UserName="a" * 65, Path=f"/{'a' * 512}/")
     assert response["Error"]["Message"].startswith("2 validation errors detected: Value '"), response
     expect("NotImplemented", 501, iam.create_virtual_mfa_device, VirtualMFADeviceName="m")
 

@@ -87,6 +87,19 @@ async fn a_long_line_arrives_whole_in_pieces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_beyond_its_bound_says_so_and_the_build_goes_on() {
+    let world = World::new().await;
+    let build = world.build(&spec(&["head -c 9000000 /dev/zero | tr '\\0' x", "exit 0"])).await;
+    assert_eq!(build.build_status.as_deref(), Some("SUCCEEDED"));
+    let kept: usize = world.printed(&build).iter().map(String::len).sum();
+    // What is read at once may go beyond it.
+    let most = (4 << 20) + (64 << 10);
+    assert!((3 << 20..=most).contains(&kept), "{kept} bytes were kept of 4 MiB");
+    let log = world.log(build.id.as_deref().unwrap());
+    assert!(log.iter().any(|line| line.contains("The log is full at 4194304 bytes")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_build_runs_finally_and_post_build_and_says_why() {
     let world = World::new().await;
     let text = "version: 0.2

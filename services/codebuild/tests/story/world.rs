@@ -116,7 +116,7 @@ impl World {
             endpoint: Some(endpoint),
             public_url: None,
             keep_history_days: 365,
-            bounds: towpath_codebuild::Bounds { disk_bytes: 1 << 30, log_bytes: 256 << 10 },
+            bounds: towpath_codebuild::Bounds { disk_bytes: 1 << 30, log_bytes: 4 << 20 },
         };
         let handles = Handles {
             identity: identity.clone(),
