@@ -1,5 +1,4 @@
-"""The API under load: reads beside the server's own health answer, durable writes beside a bare write+fsync loop, and
-both beside moto_server, the AWS mock of most test suites, which keeps everything in memory.
+"""The API under load: reads beside the server's own health answer, durable writes beside a bare write+fsync loop.
 
 Requests are signed by botocore, once, and replayed over keep-alive connections by the load generator.
 """
@@ -14,13 +13,9 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
 
-from accounts import trust
 from report import median, spread
-from start import answers
-from world import ROOT, SESSION, Account, action, folder, free_port, running, wait_for
+from world import Account, action, folder, running
 
-# A Python environment of its own: its dependencies pin other versions than the clients'.
-MOTO = str(ROOT / "target/python-moto/bin/moto_server")
 ROUNDS, SECONDS = 3, 2.0
 CLIENTS = (1, 64)
 
@@ -32,10 +27,9 @@ class Wire:
         self.server, self.load = server, load
         self.credentials = botocore.credentials.Credentials(*server.root_keys())
         self.address = server.url.removeprefix("http://")
-        self.url = server.url
 
     def request(self, method, path, service, body="", headers=None):
-        asked = botocore.awsrequest.AWSRequest(method, self.url + path, data=body, headers=headers or {})
+        asked = botocore.awsrequest.AWSRequest(method, self.server.url + path, data=body, headers=headers or {})
         signer = botocore.auth.S3SigV4Auth if service == "s3" else botocore.auth.SigV4Auth
         signer(self.credentials, service, "us-east-1").add_auth(asked)
         lines = [f"{name}: {value}" for name, value in asked.headers.items() if name.lower() != "content-length"]
@@ -86,53 +80,6 @@ def one_pipeline(server):
     return bucket, names[0]
 
 
-class Moto:
-    """moto_server with the same things in it. It answers whatever the signature is."""
-
-    def __init__(self, path):
-        self.port, self.url = (port := free_port()), f"http://127.0.0.1:{port}"
-        log = open(path / "moto.log", "ab")
-        self.process = subprocess.Popen([MOTO, "-p", str(port)], stdout=log, stderr=log, start_new_session=True)
-        wait_for(lambda: answers(port, "/moto-api/"), "moto_server answers", timeout=60)
-
-    def client(self, service):
-        return SESSION.client(service, aws_access_key_id="a", aws_secret_access_key="b", endpoint_url=self.url)
-
-    def root_keys(self):
-        return "a", "b"
-
-
-def moto_operations(moto, load):
-    """What Towpath is asked for, or the nearest that moto has: it knows no GetPipelineState."""
-    wire, many = Wire(moto, load), range(max(CLIENTS))
-    moto.client("s3").create_bucket(Bucket="bench")
-    role = moto.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=trust("codepipeline"))["Role"]["Arn"]
-    store = {"type": "S3", "location": "bench"}
-    source = action("Source", "Source", "S3", {"S3Bucket": "bench", "S3ObjectKey": "in.zip"}, outputs=["source"])
-    stages = [{"name": "Source", "actions": [source]}, {"name": "Approve", "actions": [action("Approve", "Approval", "Manual")]}]
-    for number in range(10):
-        moto.client("codepipeline").create_pipeline(pipeline={
-            "name": f"p{number}", "roleArn": role, "artifactStore": store, "stages": stages})
-    logs = moto.client("logs")
-    logs.create_log_group(logGroupName="bench")
-    for number in many:
-        logs.create_log_stream(logGroupName="bench", logStreamName=f"s{number}")
-    return wire, {
-        "GetPipelineState": [wire.json("codepipeline", "CodePipeline_20150709.GetPipeline", {"name": "p0"})],
-        "ListPipelines": [wire.json("codepipeline", "CodePipeline_20150709.ListPipelines", {})],
-    }, {
-        "PutObject, 512 bytes": [wire.request("PUT", f"/bench/key-{n}", "s3", "x" * 512) for n in many],
-        "PutLogEvents, one line": log_requests(wire, many),
-        "TagUser": tag_requests(moto, wire, many),
-    }
-
-
-def log_requests(wire, many):
-    event = lambda: {"timestamp": int(time.time() * 1000), "message": "a line of a build's log, as long as most are"}
-    return [wire.json("logs", "Logs_20140328.PutLogEvents", {
-        "logGroupName": "bench", "logStreamName": f"s{n}", "logEvents": [event()]}) for n in many]
-
-
 def run(report, load):
     report.title(f"api: replayed signed requests, {ROUNDS} rounds of {SECONDS:.0f} s each, interleaved")
     if not load:
@@ -142,6 +89,7 @@ def run(report, load):
         bucket, pipeline = one_pipeline(server)
         wire = Wire(server, load)
         many = range(max(CLIENTS))
+        event = lambda: {"timestamp": int(time.time() * 1000), "message": "a line of a build's log, as long as most are"}
         reads = {
             "GET /_towpath/health (reference)": [wire.health()],
             "GetPipelineState": [wire.json("codepipeline", "CodePipeline_20150709.GetPipelineState", {"name": pipeline})],
@@ -149,35 +97,12 @@ def run(report, load):
         }
         writes = {
             "PutObject, 512 bytes": [wire.request("PUT", f"/{bucket}/key-{n}", "s3", "x" * 512) for n in many],
-            "PutLogEvents, one line": log_requests(wire, many),
+            "PutLogEvents, one line": [wire.json("logs", "Logs_20140328.PutLogEvents", {
+                "logGroupName": "bench", "logStreamName": f"s{n}", "logEvents": [event()]}) for n in many],
             "TagUser": tag_requests(server, wire, many),
         }
-        found_reads = show_reads(report, wire, reads)
-        found_writes = show_writes(report, wire, writes, path)
-        if not os.path.exists(MOTO):
-            report.say("  beside moto_server: not measured, it is not installed")
-            return
-        moto = Moto(path)
-        try:
-            show_moto(report, moto_operations(moto, load), found_reads | found_writes)
-        finally:
-            moto.process.terminate()
-            moto.process.wait()
-
-
-def show_moto(report, theirs, ours):
-    """Our rate over moto's. Not interleaved: moto forgets nothing and slows down as it fills."""
-    wire, reads, writes = theirs
-    rows, kept = [], {}
-    for name, requests in (reads | writes).items():
-        goal = 20 if name in reads else 10
-        for clients in CLIENTS:
-            measured = [wire.measure(requests, clients) for _ in range(ROUNDS)]
-            ratio = median([one["rate"] for one in ours[name, clients]]) / median([one["rate"] for one in measured])
-            rows.append([name, clients, *cells(measured), f"{ratio:.1f} x", f"{goal} x", "reached" if ratio >= goal else "MISSED"])
-            kept[f"{name}, {clients} clients"] = {"moto": measured, "ratio": ratio}
-    report.table(["moto_server", "clients", "per second", "median ms", "p99 ms", "ours to it", "goal", ""], rows)
-    report.keep("api_moto", kept)
+        show_reads(report, wire, reads)
+        show_writes(report, wire, writes, path)
 
 
 def tag_requests(server, wire, many):
@@ -216,7 +141,6 @@ def show_reads(report, wire, reads):
         rows.append([name, clients, *cells(measured), f"{ratio:.2f} x"])
     report.table(["read", "clients", "per second", "median ms", "p99 ms", "of health"], rows)
     report.keep("api_reads", {f"{name}, {clients} clients": measured for (name, clients), measured in found.items()})
-    return found
 
 
 def show_writes(report, wire, writes, path):
@@ -229,4 +153,3 @@ def show_writes(report, wire, writes, path):
     report.table(["durable write", "clients", "per second", "median ms", "p99 ms", "of bare"], rows)
     report.keep("api_writes", {"bare_per_second": bare} | {
         f"{name}, {clients} clients": measured for (name, clients), measured in found.items()})
-    return found

@@ -69,10 +69,6 @@ pub fn references() {
     if let Err(error) = install(&missing) {
         println!("not installed: {}: {error}", missing.join(" "));
     }
-    // Beside ours, not among them: it pins other versions of what the clients need.
-    if let Err(error) = environment("python-moto", &["moto[server]"]) {
-        println!("not installed: moto: {error}");
-    }
 }
 
 fn install(packages: &[&str]) -> TaskResult {
