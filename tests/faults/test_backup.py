@@ -8,7 +8,7 @@ import pytest
 from accounts import Account
 from botocore.exceptions import BotoCoreError, ClientError
 from kept import check, fill, unpack
-from server import BIN, Server
+from server import BIN, Server, wait_for
 from watch import commit_to
 
 OLD = sorted((pathlib.Path(__file__).parent / "data").glob("*.tar.gz"))
@@ -34,6 +34,7 @@ class Busy:
         self.account, self.bucket = account, account.bucket("busy")
         self.repository, _ = account.repository("busy")
         self.stop, self.written = threading.Event(), []
+        self.commits = 0
         self.threads = [threading.Thread(target=self.run, args=(work,)) for work in (self.put, self.commit)]
         [thread.start() for thread in self.threads]
 
@@ -56,6 +57,11 @@ class Busy:
 
     def commit(self, number):
         commit_to(self.account, self.repository, {"n.txt": f"{number}\n"})
+        self.commits = number
+
+    def begun(self):
+        """Waits until the backup has something of both to hold: an object and a commit."""
+        wait_for(lambda: self.written and self.commits, "the first object and the first commit")
 
     def end(self):
         self.stop.set()
@@ -70,6 +76,7 @@ def test_a_backup_of_a_working_server_is_whole(own_server, restored, tmp_path):
     busy = Busy(account)
     archive = tmp_path / "backup.tar"
     try:
+        busy.begun()
         before = len(busy.written)
         made = towpath("backup", archive, "--data", own_server.data)
         assert made.returncode == 0, made.stderr
