@@ -8,7 +8,7 @@ use crate::client::{CallError, Client};
 use crate::layout::{ARCHIVE, DeploymentDir, Layout, make_folders};
 use crate::spec::{S3Revision, Spec};
 use crate::stop::Stop;
-use crate::{backoff::Backoff, work::WorkError};
+use crate::{backoff::Backoff, work_error::WorkError};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;

@@ -6,16 +6,52 @@
 
 use crate::client::{CallError, Client, element, elements};
 use crate::layout::{Layout, write_durably};
-use crate::register::{Identity, Problem, registered_for};
 use crate::{AgentError, Config, Credentials};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use towpath_api::ToNode;
-use towpath_api_codedeploy::{MODEL as CODEDEPLOY, RegisterOnPremisesInstanceInput};
+use towpath_api::{FromNode, ToNode};
+use towpath_api_codedeploy::MODEL as CODEDEPLOY;
+use towpath_api_codedeploy::*;
 use towpath_api_iam::MODEL as IAM;
 
 const USER_PATH: &str = "/AWS/CodeDeploy/";
 const POLICY: &str = "codedeploy-agent";
+
+/// Who the host is from here on.
+pub struct Identity {
+    pub arn: String,
+    pub client: Client,
+}
+
+/// Why registering did not succeed.
+pub enum Problem {
+    Call(CallError),
+    Fatal(AgentError),
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        Problem::Call(error)
+    }
+}
+
+/// Whose the name is, where that may be asked.
+pub fn registered_for(client: &Client, name: &str) -> Result<Option<String>, Problem> {
+    let input = GetOnPremisesInstanceInput { instance_name: Some(name.to_owned()) };
+    let node = match client.call(&CODEDEPLOY, "GetOnPremisesInstance", &input.to_node()) {
+        Err(error) if error.is_denied() || error.code() == "InstanceNotRegisteredException" => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    let output = GetOnPremisesInstanceOutput::from_node(node)
+        .map_err(|error| CallError::Protocol(error.to_string()))?;
+    let info = output.instance_info.unwrap_or_default();
+    if info.deregister_time.is_some() {
+        return Ok(None);
+    }
+    Ok(info.iam_user_arn.or(info.iam_session_arn))
+}
 
 /// Where the key is.
 pub struct Kept {

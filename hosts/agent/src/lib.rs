@@ -32,6 +32,7 @@ mod spec;
 mod stop;
 pub mod trust;
 mod work;
+mod work_error;
 
 pub use agent::run;
 pub use stop::Stop;

@@ -9,17 +9,11 @@
 //! here, for the instance may have been registered by somebody else; the first poll tells.
 
 use crate::client::{CallError, Client, element};
-use crate::identity::{self, Kept};
+use crate::identity::{self, Identity, Kept, Problem, registered_for};
 use crate::{AgentError, Config};
-use towpath_api::{FromNode, ToNode};
+use towpath_api::ToNode;
 use towpath_api_codedeploy::*;
 use towpath_api_sts::MODEL as STS;
-
-/// Who the host is from here on.
-pub struct Identity {
-    pub arn: String,
-    pub client: Client,
-}
 
 /// Registers and tags the instance where the credentials allow it.
 pub fn establish(client: &Client, config: &Config, kept: &Kept) -> Result<Identity, Problem> {
@@ -90,36 +84,6 @@ fn register(client: &Client, config: &Config, arn: &str) -> Result<(), Problem> 
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-/// Why registering did not succeed.
-pub enum Problem {
-    Call(CallError),
-    Fatal(AgentError),
-}
-
-impl From<CallError> for Problem {
-    fn from(error: CallError) -> Self {
-        Problem::Call(error)
-    }
-}
-
-/// Whose the name is, where that may be asked.
-pub fn registered_for(client: &Client, name: &str) -> Result<Option<String>, Problem> {
-    let input = GetOnPremisesInstanceInput { instance_name: Some(name.to_owned()) };
-    let node = match client.call(&MODEL, "GetOnPremisesInstance", &input.to_node()) {
-        Err(error) if error.is_denied() || error.code() == "InstanceNotRegisteredException" => {
-            return Ok(None);
-        }
-        other => other?,
-    };
-    let output = GetOnPremisesInstanceOutput::from_node(node)
-        .map_err(|error| CallError::Protocol(error.to_string()))?;
-    let info = output.instance_info.unwrap_or_default();
-    if info.deregister_time.is_some() {
-        return Ok(None);
-    }
-    Ok(info.iam_user_arn.or(info.iam_session_arn))
 }
 
 fn tag(client: &Client, config: &Config) -> Result<(), Problem> {

@@ -10,35 +10,14 @@ use crate::install;
 use crate::layout::{DeploymentDir, Layout};
 use crate::spec::Spec;
 use crate::stop::Stop;
-use std::io::{self, Read};
+use crate::work_error::WorkError;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use towpath_archive::{Follow, Root};
 
 const MAX_APPSPEC_BYTES: u64 = 1 << 20;
-
-/// A command failed; the text is for the deployment's diagnostics.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.message)]
-pub struct WorkError(pub Diagnostics);
-
-impl WorkError {
-    pub fn new(message: impl Into<String>) -> WorkError {
-        WorkError(Diagnostics::new(ErrorCode::UnknownError, message))
-    }
-
-    /// The agent was told to stop, or the server that it is over.
-    pub fn aborted() -> WorkError {
-        WorkError::new("The command was aborted: the agent was stopped, or the deployment ended meanwhile.")
-    }
-}
-
-impl From<io::Error> for WorkError {
-    fn from(error: io::Error) -> Self {
-        WorkError::new(error.to_string())
-    }
-}
 
 /// What a command needs.
 pub struct Work<'a> {

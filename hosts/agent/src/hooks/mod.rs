@@ -13,7 +13,7 @@ mod user;
 use crate::appspec::{Event, MAX_EVENT_SECONDS, Script};
 use crate::diagnostics::{Diagnostics, ErrorCode};
 use crate::stop::Stop;
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use log::ScriptLog;
 use process::{Ending, Process};
 use std::fs::{self, Permissions};

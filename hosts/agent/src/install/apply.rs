@@ -5,7 +5,7 @@ use super::plan::{Plan, Rights, Source};
 use super::rights::{find_program, ownership};
 use super::tracked::Tracked;
 use crate::appspec::{Ace, AceKind};
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use nix::unistd::{Gid, Uid, fchown};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};

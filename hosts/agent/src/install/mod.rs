@@ -19,7 +19,7 @@ mod tracked;
 
 use crate::appspec::{AppSpec, FileExists};
 use crate::layout::{Layout, remove_durably, write_durably};
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use plan::Plan;
 use std::path::Path;
 use tracked::Tracked;

@@ -1,6 +1,6 @@
 //! Questions about places on the host.
 
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use nix::fcntl::readlinkat;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};

@@ -3,7 +3,7 @@
 use super::paths::{Ways, look};
 use super::tracked::Tracked;
 use crate::appspec::{Ace, AppSpec, FileExists, FileMapping};
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;

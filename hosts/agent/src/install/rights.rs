@@ -2,7 +2,7 @@
 
 use super::plan::{Plan, Rights, Source};
 use crate::appspec::{AppSpec, ObjectType, Permission};
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgroups};
 use std::path::{Path, PathBuf};
 

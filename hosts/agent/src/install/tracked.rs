@@ -1,7 +1,7 @@
 //! What the last install of a group made.
 
 use crate::layout::{Layout, path_bytes};
-use crate::work::WorkError;
+use crate::work_error::WorkError;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::ffi::OsStr;
