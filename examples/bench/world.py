@@ -14,7 +14,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from accounts import Account, action  # noqa: E402,F401
+from accounts import Account, action, zipped  # noqa: E402,F401
 from server import BIN, SESSION, Server, free_port, wait_for  # noqa: E402,F401
 
 

@@ -69,6 +69,10 @@ pub fn references() {
     if let Err(error) = install(&missing) {
         println!("not installed: {}: {error}", missing.join(" "));
     }
+    // Not among the clients: it pins other versions of what they need.
+    if let Err(error) = environment("python-moto", &["moto[server]"]) {
+        println!("not installed: moto: {error}");
+    }
 }
 
 fn install(packages: &[&str]) -> TaskResult {
