@@ -6,6 +6,7 @@ mod api;
 mod crash;
 mod denials;
 mod git;
+mod nodes;
 mod repositories;
 mod sources;
 mod support;

@@ -13,6 +13,7 @@ use towpath_api::{
 };
 use towpath_api_codecommit::{CodeCommit, Server};
 use towpath_codecommit::{CodeCommitService, Config};
+use towpath_store::blobs::Blobs;
 use towpath_store::{Options, Store};
 use towpath_wire::{Handler, Peer};
 
@@ -167,10 +168,7 @@ impl World {
         operation: &str,
         input: serde_json::Value,
     ) -> Result<serde_json::Value, ApiError> {
-        let server: Server<dyn CodeCommit> = Server(self.service.clone());
-        let input: Node = serde_json::from_value(input).unwrap();
-        let output = server.dispatch(&call(name), operation, input).await?;
-        Ok(serde_json::to_value(output).unwrap())
+        api(&self.service, name, operation, input).await
     }
 
     pub async fn api(&self, operation: &str, input: serde_json::Value) -> serde_json::Value {
@@ -229,21 +227,38 @@ impl World {
     }
 
     pub async fn events(&self) -> Vec<Event> {
-        self.store.events_after(0, 1000).await.unwrap().into_iter().map(|(_, event)| event).collect()
+        events(&self.store).await
     }
 
     /// `created main`, `updated x`, … of all events so far.
     pub async fn story(&self) -> Vec<String> {
-        let line = |event: &Event| {
-            let text = |member: &str| event.detail[member].as_str().unwrap_or_default().to_owned();
-            format!(
-                "{} {}",
-                text("event").trim_start_matches("reference").to_lowercase(),
-                text("referenceName")
-            )
-        };
-        self.events().await.iter().map(line).collect()
+        story(&self.store).await
     }
+}
+
+/// Calls an operation the way the wire layer does.
+pub async fn api(
+    service: &Arc<CodeCommitService>,
+    name: &str,
+    operation: &str,
+    input: serde_json::Value,
+) -> Result<serde_json::Value, ApiError> {
+    let server: Server<dyn CodeCommit> = Server(service.clone());
+    let input: Node = serde_json::from_value(input).unwrap();
+    let output = server.dispatch(&call(name), operation, input).await?;
+    Ok(serde_json::to_value(output).unwrap())
+}
+
+pub async fn events(store: &Store) -> Vec<Event> {
+    store.events_after(0, 1000).await.unwrap().into_iter().map(|(_, event)| event).collect()
+}
+
+pub async fn story(store: &Store) -> Vec<String> {
+    let line = |event: &Event| {
+        let text = |member: &str| event.detail[member].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("event").trim_start_matches("reference").to_lowercase(), text("referenceName"))
+    };
+    events(store).await.iter().map(line).collect()
 }
 
 pub fn basic(name: &str) -> String {
@@ -257,6 +272,13 @@ pub async fn open(folder: &Path, address: &str) -> (Arc<CodeCommitService>, Stor
     let config = Config::new(data, format!("http://{address}"), REGION);
     let service = CodeCommitService::open(config, store.clone(), Arc::new(People)).await.unwrap();
     (service, store)
+}
+
+/// The same for one of several nodes, with a disk of its own.
+pub async fn join(data: &Path, store: &Store, blobs: &Blobs, address: &str) -> Arc<CodeCommitService> {
+    std::fs::create_dir_all(data).unwrap();
+    let config = Config::new(data, format!("http://{address}"), REGION);
+    CodeCommitService::join(config, store.clone(), Arc::new(People), blobs).await.unwrap()
 }
 
 pub async fn serve(listener: tokio::net::TcpListener, service: Arc<CodeCommitService>) {
