@@ -64,12 +64,12 @@ class Worker:
 class Site:
     """A server without slots of its own, and its workers."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, extra=()):
         self.folder = folder
         self.gate = folder / "gate"
         self.gate.mkdir()
         self.gate.chmod(0o777)
-        self.server = Server(folder, extra=["--build-slots", "0"]).start()
+        self.server = Server(folder, extra=["--build-slots", "0", *extra]).start()
         self.account = Account(self.server, "w")
         self.builds = Builds(self.account)
         self.workers = []
@@ -239,6 +239,38 @@ def test_a_build_goes_on_while_its_server_is_killed_and_started_again(site):
     lines = site.builds.lines(build)
     assert lines.count("at the gate") == 1 and "through" in lines, "it did not begin again"
     assert not any("attempt 2" in line for line in lines)
+
+
+def test_the_servers_bounds_hold_on_a_worker(tmp_path):
+    """What a build may use is the server's word, wherever it runs; a worker that logs beyond it is refused."""
+    site = Site(tmp_path, ["--build-disk-bytes", str(64 << 20), "--build-log-bytes", str(64 << 10)])
+    try:
+        text = lambda command: json.dumps({"version": 0.2, "phases": {"build": {"commands": [command]}}})
+        full = site.builds.start(site.account.project(text("head -c 300M /dev/zero > full; sleep 600"), suffix="disk"))
+        loud = site.builds.start(site.account.project(text("yes | head -c 2M"), suffix="log"))
+        worker = site.worker("one")
+        ended = site.builds.wait(full, "FAILED")
+        build = next(one for one in ended["phases"] if one["phaseType"] == "BUILD")
+        assert build["contexts"][0]["statusCode"] == "DISK_QUOTA_EXCEEDED", ended["phases"]
+        site.builds.wait(loud)
+        assert any("The log is full at 65536 bytes" in line for line in site.builds.lines(loud))
+        worker.stop()
+        flooded = site.builds.start(site.account.project(text("true"), suffix="flood"))
+        token = site.token()["token"]
+        status, answer = ask(site, "claim", {"name": "liar", "slots": 1}, token)
+        hold = answer["claimed"]["hold"]
+        assert answer["claimed"]["bounds"] == {"disk_bytes": 64 << 20, "log_bytes": 64 << 10}
+        assert ask(site, "open", hold, token)[0] == 200
+        events = [{"timestamp": None, "message": "x" * 8000}] * 90
+        told = [ask(site, "log", {"hold": hold, "events": events}, token) for _ in range(13)]
+        assert [status for status, _ in told][:11] == [200] * 11 and told[-1][0] == 400, told
+        assert "log is full" in json.dumps(told[-1][1])
+        assert ask(site, "release", hold, token)[0] == 200
+        site.account.codebuild.stop_build(id=flooded)
+    finally:
+        for worker in site.workers:
+            worker.stop()
+        site.server.stop()
 
 
 def ask(site, name, content, token, **headers):

@@ -33,6 +33,7 @@ mod view;
 mod work;
 
 use sandbox::Sandboxes;
+use serde::{Deserialize, Serialize};
 use state::{Effect, Input, Rejected};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub struct Config {
 }
 
 /// What one build may use of the machine that runs it, beyond its compute type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Bounds {
     /// What it may write to disk: its view of the machine, its source and its artifacts.
     pub disk_bytes: u64,

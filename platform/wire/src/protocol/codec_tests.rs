@@ -112,6 +112,22 @@ fn floats_that_are_no_numbers_are_strings_in_json() {
 }
 
 #[test]
+fn doubles_travel_through_json_to_the_last_bit() {
+    // A parser that only multiplies by powers of ten reads some of them one bit off.
+    let mut values = vec![5e-324, 1.7976931348623157e308, 0.1];
+    let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..2000 {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        values.push(f64::from_bits(bits));
+    }
+    for value in values.into_iter().filter(|value| value.is_finite()) {
+        let bytes = json::encode(&SERVICE, THING, &map(vec![("Ratio", Node::Float(value))])).unwrap();
+        let back = json::decode(&SERVICE, THING, &bytes).unwrap();
+        assert_eq!(back.get("Ratio"), Some(&Node::Float(value)), "{}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+#[test]
 fn an_output_beside_its_model_is_our_defect() {
     assert!(json::encode(&SERVICE, THING, &map(vec![("Nope", str("x"))])).is_err());
     assert!(json::encode(&SERVICE, THING, &map(vec![("Name", Node::Int(1))])).is_err());

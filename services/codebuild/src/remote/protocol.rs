@@ -3,6 +3,7 @@
 //!
 //! Both ends are the same version of the same program, or close: unknown members are ignored.
 
+use crate::Bounds;
 use crate::store::BuildDoc;
 use crate::work::assignment::Step;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct Claimed {
     pub hold: Hold,
     pub lease_ms: i64,
     pub doc: BuildDoc,
+    /// The server says what a build may use, wherever it runs.
+    #[serde(default)]
+    pub bounds: Bounds,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

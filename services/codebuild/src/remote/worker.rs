@@ -52,7 +52,8 @@ pub enum WorkerError {
 
 struct Worker {
     client: Client,
-    machine: Arc<Machine>,
+    sandboxes: Arc<dyn Sandboxes>,
+    endpoint: Endpoint,
     builds: PathBuf,
 }
 
@@ -66,12 +67,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), WorkerError> 
     let client = Client::new(&config.endpoint, &config.token, config.tls)?;
     let slots_count = config.slots.clamp(1, MAX_SLOTS);
     let endpoint = endpoint(&client).await?;
-    let machine = Arc::new(Machine {
-        sandboxes: config.sandboxes,
-        endpoint: Some(endpoint),
-        bounds: crate::Bounds::default(),
-    });
-    let worker = Arc::new(Worker { client, machine, builds });
+    let worker = Arc::new(Worker { client, sandboxes: config.sandboxes, endpoint, builds });
     let slots = Arc::new(Semaphore::new(slots_count));
     let mut running = JoinSet::new();
     let ask = Claim { name: config.name, slots: slots_count };
@@ -125,7 +121,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), WorkerError> 
 
 impl Worker {
     async fn build(&self, claimed: Claimed, asked_at: Instant, stopping: Shutdown) {
-        let Claimed { hold, lease_ms, doc } = claimed;
+        let Claimed { hold, lease_ms, doc, bounds } = claimed;
         let State::Running { attempt } = doc.progress.state else { return };
         let id = doc.id.clone();
         tracing::info!(build = id, attempt, "building");
@@ -135,7 +131,9 @@ impl Worker {
         // The attempt's name is not trusted to be one: the folder is this worker's own choice.
         let folder = self.builds.join(format!("{}-{attempt}", towpath_api::id::uuid()));
         let assignment = Arc::new(remote.clone());
-        let attempt = Attempt::begin(self.machine.clone(), assignment, doc, &folder);
+        let endpoint = Some(self.endpoint.clone());
+        let machine = Arc::new(Machine { sandboxes: self.sandboxes.clone(), endpoint, bounds });
+        let attempt = Attempt::begin(machine, assignment, doc, &folder);
         let ended = {
             tokio::pin!(attempt);
             tokio::select! {

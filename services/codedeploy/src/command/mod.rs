@@ -183,6 +183,11 @@ impl CodeDeployService {
         if target.principal_arn != call.caller.arn() {
             return Err(denied(call, &target.principal_arn));
         }
+        // A host that was deregistered meanwhile has no say.
+        let identity = self.store.get::<InstanceIdentity>(&key(&[&target.principal_arn])).await?;
+        if identity.is_none_or(|identity| identity.instance != id.instance) {
+            return Err(denied(call, &target.principal_arn));
+        }
         Ok(target.into_doc())
     }
 

@@ -24,6 +24,12 @@ async fn a_host_that_never_answers_fails_after_five_minutes() {
     assert!(
         told.message.unwrap().starts_with("CodeDeploy agent was not able to receive the lifecycle event.")
     );
+    // What the agent says afterwards comes too late.
+    let (agent, command) = (world.agent("web-1"), format!("{id}.0.web-1"));
+    assert_eq!(agent.try_acknowledge(&command, false).await.unwrap(), "Failed");
+    agent.try_complete(&command, true).await.unwrap();
+    assert_eq!(world.info(&id).await.status.as_deref(), Some("Failed"));
+    assert_eq!(world.event_states(&id, "web-1").await[0], "Failed");
     world.stop().await;
 }
 
