@@ -81,9 +81,12 @@ fn walk(
     Ok(())
 }
 
-/// What git has only while it writes: locks, packs and objects that are not there yet, quarantines.
+/// What git has only while it writes: locks, packs and objects that are not there yet, quarantines. And what is
+/// made of the packs, because it may name a pack that came after they were listed; the server makes it again.
 fn is_passing(name: &str) -> bool {
     name.ends_with(".lock")
+        || name.starts_with("multi-pack-index")
+        || name == "commit-graph"
         || name.starts_with("tmp_")
         || name.starts_with("incoming-")
         || name.starts_with(".tmp")

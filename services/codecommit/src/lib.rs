@@ -32,6 +32,7 @@ mod shared;
 mod sources;
 pub mod state;
 pub mod store;
+mod upkeep;
 mod work;
 mod write;
 

@@ -7,6 +7,7 @@ use crate::git::{Git, GitError};
 use crate::names;
 use crate::shared::Shared;
 use crate::store::{self, Repository};
+use crate::upkeep::Upkeep;
 use std::path::PathBuf;
 use std::sync::Arc;
 use towpath_api::{ApiError, Call, Identity};
@@ -45,6 +46,7 @@ pub struct CodeCommitService {
     pub(crate) git: Git,
     /// What this node shares with others; none for a server alone.
     pub(crate) shared: Option<Shared>,
+    pub(crate) upkeep: Upkeep,
 }
 
 impl CodeCommitService {
@@ -74,7 +76,8 @@ impl CodeCommitService {
             std::path::absolute(&config.data).map_err(GitError::io(config.data.display().to_string()))?;
         let disk = Disk::open(&data)?;
         let git = Git::new(&data, config.limits.clone())?;
-        let service = CodeCommitService { config, store, identity, disk, git, shared };
+        let upkeep = Upkeep::new();
+        let service = CodeCommitService { config, store, identity, disk, git, shared, upkeep };
         service.recover().await?;
         Ok(Arc::new(service))
     }

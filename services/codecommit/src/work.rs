@@ -1,15 +1,15 @@
-//! What runs beside the requests: recovery at start, a look at every repository now and then, and
+//! What runs beside the requests: recovery at start, a look at every repository now and then, upkeep, and
 //! removing what was deleted.
 //!
 //! Crash: every step may be repeated; nothing here is needed for an acknowledged change to hold.
 
 use crate::error::Error;
-use crate::git::{GitError, repository};
+use crate::git::repository;
 use crate::reconcile::{Scope, blocking};
 use crate::service::CodeCommitService;
 use crate::store::{self, Repository};
+use crate::upkeep;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 use towpath_durable::Shutdown;
@@ -18,12 +18,6 @@ use towpath_store::{MAX_LIST, Order, Versioned};
 /// A git of the last server may still finish when this one starts; so the second look comes soon.
 const SECOND_LOOK: Duration = Duration::from_secs(15);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(600);
-/// No push takes that long.
-const OLD_QUARANTINE: Duration = Duration::from_secs(24 * 3600);
-/// Packs in a repository before they are put together.
-const MANY_PACKS: usize = 30;
-/// Loose objects, estimated from one of 256 folders.
-const MANY_LOOSE_IN_FOLDER: usize = 8;
 
 impl CodeCommitService {
     /// Brings disk and documents together. Only before the first request is served: it takes every lock
@@ -43,7 +37,11 @@ impl CodeCommitService {
             if self.shared.is_some() && !path.exists() {
                 continue;
             }
-            let stale = blocking(move || repository::remove_stale(&path)).await;
+            let stale = blocking(move || {
+                upkeep::end_orphan(&path)?;
+                repository::remove_stale(&path)
+            })
+            .await;
             match stale {
                 Ok(0) => {}
                 Ok(removed) => {
@@ -61,9 +59,15 @@ impl CodeCommitService {
     /// Runs until the shutdown.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         match &self.shared {
-            None => self.look_now_and_then(shutdown).await,
+            None => {
+                tokio::join!(self.look_now_and_then(shutdown.clone()), self.tend_when_asked(shutdown));
+            }
             Some(shared) => {
-                tokio::join!(self.look_now_and_then(shutdown.clone()), self.keep(shared, shutdown));
+                tokio::join!(
+                    self.look_now_and_then(shutdown.clone()),
+                    self.tend_when_asked(shutdown.clone()),
+                    self.keep(shared, shutdown)
+                );
             }
         }
     }
@@ -86,7 +90,7 @@ impl CodeCommitService {
                             return;
                         }
                         self.look_at(repository).await;
-                        self.tidy(repository).await;
+                        self.tend(repository, &shutdown).await;
                     }
                 }
                 Err(error) => tracing::error!(%error, "repositories could not be listed"),
@@ -106,49 +110,6 @@ impl CodeCommitService {
             }
             Err(error) => {
                 tracing::error!(%error, repository = repository.name, "a repository cannot be read")
-            }
-        }
-    }
-
-    /// Puts many small packs and loose objects together. Nothing is pruned: an object that nothing
-    /// refers to may belong to a push under way.
-    async fn tidy(&self, repository: &Repository) {
-        let path = self.disk.path(&repository.id);
-        if self.shared.is_some() && !path.exists() {
-            return;
-        }
-        let counted = path.clone();
-        let count = |folder: std::path::PathBuf, ending: &'static str| {
-            std::fs::read_dir(folder).map_or(0, |entries| {
-                entries
-                    .flatten()
-                    .filter(|entry| entry.file_name().to_string_lossy().ends_with(ending))
-                    .count()
-            })
-        };
-        let needed = blocking(move || {
-            repository::remove_quarantines(&counted, OLD_QUARANTINE)
-                .map_err(GitError::io("looking for quarantines"))?;
-            let packs = count(counted.join("objects/pack"), ".pack");
-            let loose = count(counted.join("objects/17"), "");
-            Ok::<_, Error>(packs > MANY_PACKS || loose > MANY_LOOSE_IN_FOLDER)
-        });
-        if !needed.await.unwrap_or(false) {
-            return;
-        }
-        let all = [
-            &["repack", "--geometric=2", "-d", "--quiet"][..],
-            &["prune-packed", "--quiet"],
-            &["pack-refs", "--all"],
-        ];
-        // A copy's references are one file already, and only [`crate::shared`] writes it.
-        let steps = if self.shared.is_some() { &all[..2] } else { &all[..] };
-        for arguments in steps {
-            let mut words = vec![OsStr::new("--git-dir"), path.as_os_str()];
-            words.extend(arguments.iter().map(OsStr::new));
-            if let Err(error) = self.git.run(self.git.command(&words), 1 << 20).await {
-                tracing::warn!(%error, repository = repository.name, "housekeeping failed");
-                return;
             }
         }
     }

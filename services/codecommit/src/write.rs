@@ -9,6 +9,8 @@ use crate::git::receive::{Command, Outcome, Push, Report, ZERO_ID};
 use crate::git::repository;
 use crate::reconcile::blocking;
 use crate::service::CodeCommitService;
+use crate::shared::Entry;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
@@ -69,9 +71,14 @@ impl CodeCommitService {
             request.extend_from_slice(&write.objects.into_pack()?);
         }
         let entry = self.enter(repository_id).await?;
-        let outcome = self.receive(call, entry.path(), request).await?;
+        let plan = ReceivePlan { keeps_pack: request.len() > MANY_BYTES, references: 1 };
         let names = [write.name].into();
+        let outcome = self.receive(call, entry.path(), plan, request).await?;
+        self.flush_references(&entry, &names, plan).await?;
         let overtaken = self.leave(entry, repository_id, &names, &call.caller.arn()).await?;
+        if plan.keeps_pack {
+            self.upkeep.ask(repository_id);
+        }
         if let Some((_, reason)) = overtaken.into_iter().next() {
             return Ok(Err(Refused(reason)));
         }
@@ -96,7 +103,8 @@ impl CodeCommitService {
             settings.push(("receive.unpackLimit", "1"));
         }
         if plan.packs_references() {
-            settings.push(("core.fsync", "committed"));
+            // `committed` would have the references, too.
+            settings.push(("core.fsync", "objects"));
         }
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         for (index, (name, value)) in settings.into_iter().enumerate() {
@@ -106,10 +114,22 @@ impl CodeCommitService {
         command
     }
 
-    /// Puts references that git did not flush one by one on the disk, all at once.
-    pub(crate) async fn flush_references(&self, path: &Path, plan: ReceivePlan) -> Result<(), Error> {
-        if !plan.packs_references() {
+    /// Puts on the disk what git leaves to the system: the names of references that it moved, in their folders;
+    /// of many references their content, too, all at once. A push's own folder needs neither: what it moved
+    /// is recorded elsewhere.
+    pub(crate) async fn flush_references(
+        &self,
+        entry: &Entry,
+        names: &BTreeSet<String>,
+        plan: ReceivePlan,
+    ) -> Result<(), Error> {
+        let path = entry.path();
+        if entry.is_apart() {
             return Ok(());
+        }
+        if !plan.packs_references() {
+            let (path, names) = (path.to_owned(), names.clone());
+            return blocking(move || repository::sync_references(&path, &names)).await;
         }
         let words = [OsStr::new("--git-dir"), path.as_os_str(), OsStr::new("pack-refs"), OsStr::new("--all")];
         self.git.run(self.git.command(&words), 1 << 20).await?;
@@ -117,8 +137,13 @@ impl CodeCommitService {
         blocking(move || repository::sync_reference_folders(&path)).await
     }
 
-    async fn receive(&self, call: &Call, path: &Path, request: Vec<u8>) -> Result<Outcome, Error> {
-        let plan = ReceivePlan { keeps_pack: request.len() > MANY_BYTES, references: 1 };
+    async fn receive(
+        &self,
+        call: &Call,
+        path: &Path,
+        plan: ReceivePlan,
+        request: Vec<u8>,
+    ) -> Result<Outcome, Error> {
         let mut running = self.git.start(self.receive_command(call, path, plan)).await?;
         let (stdin, stdout) = (running.stdin(), running.stdout());
         let feed = async {

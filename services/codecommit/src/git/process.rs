@@ -118,7 +118,12 @@ impl Git {
     }
 
     /// Waits for a place and starts the child with pipes on all three streams.
-    pub async fn start(&self, mut command: Command) -> Result<Running, GitError> {
+    pub async fn start(&self, command: Command) -> Result<Running, GitError> {
+        self.start_on(command, Stdio::piped()).await
+    }
+
+    /// The same with another standard input.
+    pub async fn start_on(&self, mut command: Command, stdin: Stdio) -> Result<Running, GitError> {
         let turn = tokio::time::timeout(
             Duration::from_millis(self.limits.turn_ms),
             self.turns.clone().acquire_owned(),
@@ -127,7 +132,7 @@ impl Git {
             return Err(GitError::Busy(self.limits.processes));
         };
         let mut child = command
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -226,6 +231,11 @@ impl Running {
 
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.child.as_mut()?.stdout.take()
+    }
+
+    /// The number of the child's process group.
+    pub fn group(&self) -> Option<i32> {
+        self.group.map(Pid::as_raw)
     }
 
     /// Waits for the end; the status and the error output.

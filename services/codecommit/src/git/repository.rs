@@ -209,6 +209,21 @@ pub fn remove_stale(repository: &Path) -> Result<usize, GitError> {
     sweep().map_err(GitError::io(format!("looking for stale files in {}", repository.display())))
 }
 
+/// Flushes the folders of these references: git flushes a reference's content, and not the name that it then gives
+/// it. Of a reference whose folders are gone, what is left of them.
+pub fn sync_references(repository: &Path, names: &BTreeSet<String>) -> Result<(), GitError> {
+    let mut folders = BTreeSet::from([repository.to_owned(), repository.join("objects/pack")]);
+    for name in names {
+        folders.extend(Path::new(name).ancestors().skip(1).map(|folder| repository.join(folder)));
+    }
+    let sync = |folder: &PathBuf| match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened?.sync_all(),
+    };
+    let flushed = folders.iter().try_for_each(sync);
+    flushed.map_err(GitError::io(format!("flushing references of {}", repository.display())))
+}
+
 /// Flushes the folders of references, so that what was removed from them stays removed.
 pub fn sync_reference_folders(repository: &Path) -> Result<(), GitError> {
     let sync = || reference_folders(repository)?.iter().try_for_each(|folder| File::open(folder)?.sync_all());

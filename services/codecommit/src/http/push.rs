@@ -199,10 +199,9 @@ impl Pushing {
             return Ok(());
         }
         let entry = self.service.enter(&self.repository.id).await?;
-        let path = entry.path().to_owned();
         let keeps_pack = request.announced_bytes().is_none_or(|bytes| bytes > MANY_BYTES as u64);
         let plan = ReceivePlan { keeps_pack, references: self.allowed.commands.len() };
-        let command = self.service.receive_command(&self.call, &path, plan);
+        let command = self.service.receive_command(&self.call, entry.path(), plan);
         let mut running = self.service.git.start(command).await?;
         let (stdin, stdout) = (running.stdin(), running.stdout());
         let Some(stdout) = stdout else { return Err("git has no output".into()) };
@@ -218,17 +217,29 @@ impl Pushing {
         if !status.success() || !stderr.is_empty() {
             tracing::warn!(%status, stderr, repository = self.repository.id, "git receive-pack complained");
         }
-        self.service.flush_references(&path, plan).await?;
-        let report = self.record(entry, report).await?;
+        let names = self.names();
+        self.service.flush_references(&entry, &names, plan).await?;
+        let report = self.record(entry, names, report).await?;
+        if plan.keeps_pack {
+            self.service.upkeep.ask(&self.repository.id);
+        }
         fed?;
         self.answer(writer, report).await;
         Ok(())
     }
 
+    /// What git was asked to move.
+    fn names(&self) -> BTreeSet<String> {
+        self.allowed.commands.iter().map(|command| command.name.clone()).collect()
+    }
+
     /// Records what moved. Where that fails, no reference is reported as moved.
-    async fn record(&self, entry: Entry, report: Option<Report>) -> Result<Option<Report>, Error> {
-        let names: BTreeSet<String> =
-            self.allowed.commands.iter().map(|command| command.name.clone()).collect();
+    async fn record(
+        &self,
+        entry: Entry,
+        names: BTreeSet<String>,
+        report: Option<Report>,
+    ) -> Result<Option<Report>, Error> {
         let caller = self.call.caller.arn();
         let recorded = self.service.leave(entry, &self.repository.id, &names, &caller).await;
         let Some(mut report) = report else {

@@ -155,6 +155,11 @@ impl Entry {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether the folder goes when the push is over.
+    pub fn is_apart(&self) -> bool {
+        self.apart.is_some()
+    }
 }
 
 /// References that could not be recorded, with the reason; empty when all were.

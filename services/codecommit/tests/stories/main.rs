@@ -10,3 +10,4 @@ mod nodes;
 mod repositories;
 mod sources;
 mod support;
+mod upkeep;
