@@ -127,7 +127,7 @@ impl IdentityService {
         };
         Ok(Some(Credential {
             access_key_id: session.access_key_id.clone(),
-            secret_access_key: self.vault.session_secret(&session.access_key_id),
+            secret_access_key: self.vault.session_secret(session.key, &session.access_key_id),
             caller,
             gate,
         }))

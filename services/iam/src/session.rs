@@ -18,6 +18,9 @@ pub(crate) struct Session {
     pub policy: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policy_arns: Vec<String>,
+    /// The number of the vault's key that the token is sealed with. Not in the token.
+    #[serde(skip)]
+    pub key: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,11 +43,12 @@ impl IdentityService {
         let issued_at = self.store.wall();
         let expires_at = issued_at.plus_millis(seconds.saturating_mul(1000));
         let access_key_id = id::iam_id("ASIA", 20);
+        let of_key = access_key_id.clone();
         let session =
-            Session { access_key_id: access_key_id.clone(), of, issued_at, expires_at, policy, policy_arns };
+            Session { access_key_id: of_key, of, issued_at, expires_at, policy, policy_arns, key: 0 };
         let json = serde_json::to_vec(&session).map_err(|error| Problem::Validation(error.to_string()))?;
         let session_token = self.vault.seal(BINDING, &json)?;
-        let secret_access_key = self.vault.session_secret(&access_key_id);
+        let secret_access_key = self.vault.session_secret(0, &access_key_id);
         Ok(SessionCredentials { access_key_id, secret_access_key, session_token, expires_at })
     }
 
@@ -52,9 +56,12 @@ impl IdentityService {
     pub(crate) fn open_token(&self, access_key_id: &str, token: &str) -> Result<Session, ApiError> {
         let session = self
             .vault
-            .open_sealed(BINDING, token)
+            .open_with(BINDING, token)
             .ok()
-            .and_then(|json| serde_json::from_slice::<Session>(&json).ok())
+            .and_then(|opened| {
+                let session = serde_json::from_slice::<Session>(&opened.plain).ok()?;
+                Some(Session { key: opened.key, ..session })
+            })
             .filter(|session| session.access_key_id == access_key_id)
             .ok_or_else(invalid_token)?;
         check_expiry(session.expires_at, self.store.wall())?;

@@ -6,6 +6,7 @@
 //!
 //! - Secret access keys must be known again to verify a signature, so they are sealed (XChaCha20-Poly1305),
 //!   bound to their access key id: a secret cannot be moved to another key in the database.
+//! - There may be several keys while one follows another: the first seals, each of them opens.
 //! - Session tokens are sealed whole. They carry everything that a request needs, so an AssumeRole writes
 //!   nothing and a running session survives a restart; nobody can read or change one.
 //! - A session's secret is derived from its access key id, so the token need not carry it.
@@ -42,8 +43,39 @@ pub enum VaultError {
 const NONCE_BYTES: usize = 24;
 
 pub struct Vault {
+    first: Keys,
+    /// Those before it, for what they sealed.
+    earlier: Vec<Keys>,
+    /// Of password hashes. A hash cannot be made anew without its password, so this key stays when the
+    /// others change.
+    password_key: [u8; 32],
+}
+
+/// What is made of one master key.
+struct Keys {
     cipher: XChaCha20Poly1305,
     derivation_key: [u8; 32],
+}
+
+impl Keys {
+    fn of(master: &[u8]) -> Result<Keys, VaultError> {
+        let cipher_key = mac(master, &[b"towpath seal 1"]);
+        let cipher = XChaCha20Poly1305::new_from_slice(&cipher_key).map_err(|_| VaultError::Sealed)?;
+        Ok(Keys { cipher, derivation_key: mac(master, &[b"towpath derive 1"]) })
+    }
+
+    fn open(&self, bound_to: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let payload = Payload { msg: sealed, aad: bound_to.as_bytes() };
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()
+    }
+}
+
+/// What was sealed, and with which key.
+pub struct Opened {
+    pub plain: Vec<u8>,
+    /// 0: the first.
+    pub key: usize,
 }
 
 /// A password's hash and its salt, in hex.
@@ -69,29 +101,58 @@ impl Vault {
 
     /// Over a key that somebody else keeps.
     pub fn from_master(master: &[u8]) -> Result<Vault, VaultError> {
-        let cipher_key = mac(master, &[b"towpath seal 1"]);
-        let cipher = XChaCha20Poly1305::new_from_slice(&cipher_key).map_err(|_| VaultError::Sealed)?;
-        Ok(Vault { cipher, derivation_key: mac(master, &[b"towpath derive 1"]) })
+        Vault::from_masters(master, &[])
+    }
+
+    /// Over keys that somebody else keeps: one, and those before it.
+    pub fn from_masters(first: &[u8], earlier: &[Vec<u8>]) -> Result<Vault, VaultError> {
+        let first = Keys::of(first)?;
+        let earlier = earlier.iter().map(|master| Keys::of(master)).collect::<Result<_, _>>()?;
+        let password_key = first.derivation_key;
+        Ok(Vault { first, earlier, password_key })
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Keys> {
+        std::iter::once(&self.first).chain(&self.earlier)
+    }
+
+    /// The key of password hashes, where it is another than the one that the first key makes.
+    pub fn set_password_key(&mut self, key: &[u8]) -> Result<(), VaultError> {
+        self.password_key = key.try_into().map_err(|_| VaultError::Sealed)?;
+        Ok(())
+    }
+
+    /// The key of password hashes that key number `key` makes.
+    pub fn password_key_of(&self, key: usize) -> Option<[u8; 32]> {
+        self.keys().nth(key).map(|keys| keys.derivation_key)
     }
 
     /// Encrypts and authenticates; `bound_to` must be given again to open it. Base64.
     pub fn seal(&self, bound_to: &str, plain: &[u8]) -> Result<String, VaultError> {
         let nonce = id::random_bytes::<NONCE_BYTES>();
         let payload = Payload { msg: plain, aad: bound_to.as_bytes() };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Sealed)?;
+        let sealed =
+            self.first.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| VaultError::Sealed)?;
         Ok(id::base64_encode(&[nonce.as_slice(), &sealed].concat()))
     }
 
     pub fn open_sealed(&self, bound_to: &str, sealed: &str) -> Result<Vec<u8>, VaultError> {
-        let bytes = id::base64_decode(sealed).ok_or(VaultError::Sealed)?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or(VaultError::Sealed)?;
-        let payload = Payload { msg: sealed, aad: bound_to.as_bytes() };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| VaultError::Sealed)
+        self.open_with(bound_to, sealed).map(|opened| opened.plain)
     }
 
-    /// The secret that belongs to a session's access key id.
-    pub fn session_secret(&self, access_key_id: &str) -> String {
-        let bytes = mac(&self.derivation_key, &[b"session secret", access_key_id.as_bytes()]);
+    /// The same, with the number of the key that opened it.
+    pub fn open_with(&self, bound_to: &str, sealed: &str) -> Result<Opened, VaultError> {
+        let bytes = id::base64_decode(sealed).ok_or(VaultError::Sealed)?;
+        let mut tried = self.keys().map(|keys| keys.open(bound_to, &bytes)).enumerate();
+        let opened = tried.find_map(|(key, plain)| plain.map(|plain| Opened { plain, key }));
+        opened.ok_or(VaultError::Sealed)
+    }
+
+    /// The secret that belongs to a session's access key id; `key` is the number of the key that the session's
+    /// token is sealed with.
+    pub fn session_secret(&self, key: usize, access_key_id: &str) -> String {
+        let keys = self.keys().nth(key).unwrap_or(&self.first);
+        let bytes = mac(&keys.derivation_key, &[b"session secret", access_key_id.as_bytes()]);
         id::base64_encode(&bytes)[..40].to_owned()
     }
 
@@ -108,7 +169,7 @@ impl Vault {
     }
 
     fn password_mac(&self, salt: &str, password: &str) -> String {
-        id::hex(&mac(&self.derivation_key, &[b"password", salt.as_bytes(), password.as_bytes()]))
+        id::hex(&mac(&self.password_key, &[b"password", salt.as_bytes(), password.as_bytes()]))
     }
 }
 
@@ -190,8 +251,23 @@ mod tests {
         }
         let other = tempfile::tempdir().unwrap();
         assert!(Vault::open(other.path()).unwrap().open_sealed("AKIA1", &sealed).is_err());
-        assert_eq!(vault.session_secret("ASIA1").len(), 40);
-        assert_ne!(vault.session_secret("ASIA1"), vault.session_secret("ASIA2"));
+        assert_eq!(vault.session_secret(0, "ASIA1").len(), 40);
+        assert_ne!(vault.session_secret(0, "ASIA1"), vault.session_secret(0, "ASIA2"));
+    }
+
+    #[test]
+    fn what_an_earlier_key_sealed_opens_and_the_first_seals() {
+        let (old, new) = (vec![1; 32], vec![2; 32]);
+        let before = Vault::from_master(&old).unwrap();
+        let both = Vault::from_masters(&new, std::slice::from_ref(&old)).unwrap();
+        let after = Vault::from_master(&new).unwrap();
+        let opened = both.open_with("b", &before.seal("b", b"x").unwrap()).unwrap();
+        assert_eq!((opened.plain.as_slice(), opened.key), (b"x".as_slice(), 1));
+        assert_eq!(both.session_secret(1, "ASIA1"), before.session_secret(0, "ASIA1"));
+        assert_eq!(both.session_secret(0, "ASIA1"), after.session_secret(0, "ASIA1"));
+        let sealed = both.seal("b", b"y").unwrap();
+        assert_eq!(after.open_with("b", &sealed).unwrap().key, 0);
+        assert!(before.open_sealed("b", &sealed).is_err());
     }
 
     #[test]
