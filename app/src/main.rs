@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod server;
 mod tls;
+mod tunnel;
 mod xml;
 
 use clap::Parser;

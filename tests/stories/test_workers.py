@@ -5,8 +5,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import tarfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -14,51 +12,9 @@ import zipfile
 import pytest
 from accounts import Account
 from botocore.exceptions import ClientError
-from server import BIN, Server, wait_for
+from server import Server, wait_for
 from watch import Builds, Pipe, build_action, phases_of, repository_with, source_action
-
-
-class Worker:
-    """`towpath worker` as a second machine would run it: it knows a URL and a token."""
-
-    def __init__(self, folder, server, token, name, slots=2, extra=()):
-        self.folder, self.server, self.name, self.slots, self.extra = folder / name, server, name, slots, list(extra)
-        self.folder.mkdir()
-        (self.folder / "token").write_text(token)
-        self.process = None
-
-    def start(self):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TOWPATH_"))}
-        with open(self.folder / "worker.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [BIN, "worker", "--endpoint", self.server.url, "--token-file", str(self.folder / "token"),
-                 "--name", self.name, "--slots", str(self.slots), "--data", str(self.folder / "data"), *self.extra],
-                stdout=log, stderr=log, env=environment, start_new_session=True)
-        return self
-
-    def log(self):
-        return (self.folder / "worker.log").read_text(errors="replace")
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=40)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise AssertionError(f"the worker did not stop:\n{self.log()[-3000:]}") from None
-
-    def builds_left(self):
-        folder = self.folder / "data/builds"
-        return list(folder.iterdir()) if folder.exists() else []
+from workers import Worker, results
 
 
 class Site:
@@ -80,7 +36,7 @@ class Site:
 
     def worker(self, name, token=None, **more):
         token = token or self.token()["token"]
-        extra = ["--pass-folder", str(self.gate)]
+        extra = ["--pass-folder", str(self.gate), *more.pop("extra", ())]
         self.workers.append(Worker(self.folder, self.server, token, name, extra=extra, **more).start())
         return self.workers[-1]
 
@@ -110,7 +66,16 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path):
-    made = Site(tmp_path)
+    yield from site_of(tmp_path)
+
+
+@pytest.fixture
+def secure_site(tmp_path):
+    yield from site_of(tmp_path, ["--tls"])
+
+
+def site_of(folder, extra=()):
+    made = Site(folder, extra)
     yield made
     try:
         for worker in made.workers:
@@ -273,6 +238,35 @@ def test_the_servers_bounds_hold_on_a_worker(tmp_path):
         site.server.stop()
 
 
+def test_a_worker_of_a_server_with_its_own_authority(secure_site):
+    """The worker is given the authority; what its builds run needs none, and reaches the server all the same."""
+    site = secure_site
+    account, builds = site.account, site.builds
+    (site.folder / "ca.pem").write_text(site.server.towpath("ca").stdout)
+    stranger = site.worker("stranger")
+    trusting = site.worker("trusting", extra=["--ca", str(site.folder / "ca.pem")])
+    name, url, _ = repository_with(account, {"word": "of the source\n"})
+    assert url.startswith("https://")
+    user, password = account.git_user()
+    login = f"!f() {{ echo username='{user}'; echo password='{password}'; }}; f"
+    reach = "import os,urllib.request; print('health', urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/_towpath/health').status)"
+    commands = ["cat word", f'python3 -c "{reach}"', f'git -c "credential.helper={login}" clone -q {url} again', "cat again/word",
+                "echo $AWS_ENDPOINT_URL > out"]
+    spec = {"version": 0.2, "phases": {"build": {"commands": commands}}, "artifacts": {"files": ["out"]}}
+    bucket = account.bucket("out")
+    project = account.project(json.dumps(spec), source={"type": "CODECOMMIT", "location": url},
+                              artifacts={"type": "S3", "location": bucket, "name": "o", "packaging": "NONE"})
+    built = builds.run(project)
+    lines = builds.lines(built["id"])
+    assert lines.count("of the source") == 2 and "health 200" in lines, lines
+    told = account.s3.get_object(Bucket=bucket, Key="o/out")["Body"].read().decode()
+    assert told.startswith("http://127.0.0.1:"), told
+    # Whoever does not know the authority sends no token to the server.
+    wait_for(lambda: "cannot ask for builds" in stranger.log(), "the stranger is told")
+    assert "certificate" in stranger.log().lower() or "UnknownIssuer" in stranger.log(), stranger.log()
+    assert set(site.listed()) == {"trusting"} and trusting.process.poll() is None
+
+
 def ask(site, name, content, token, **headers):
     """A worker's request as a liar would make it; status and answer."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -310,6 +304,10 @@ def test_tokens_are_needed_listed_and_revoked(site):
     assert "token" in worker.log()
     assert ask(site, "claim", claim, made["token"])[0] == 401
     assert site.builds.get(build)["buildStatus"] == "IN_PROGRESS", "it waits for another worker"
+    site.open()
+    site.worker("two")
+    site.builds.wait(build)
+    assert any("attempt 2" in line for line in site.builds.lines(build))
 
 
 def test_a_worker_that_lies_is_refused(site):
@@ -332,7 +330,7 @@ def test_a_worker_that_lies_is_refused(site):
             content = wrong if content == hold else content | {"hold": wrong}
             assert ask(site, name, content, mine)[0] == 409, name
     # Steps that are not a worker's to take, or out of turn.
-    for input in ("Claimed", "Staged", "Stop", "Finalized", {"Published": {"status": "Succeeded", "context": {"code": "", "message": ""}}},
+    for input in ("Claimed", "Staged", "Lost", "Stop", "Finalized", {"Published": {"status": "Succeeded", "context": {"code": "", "message": ""}}},
                   {"PhaseDone": done["PhaseDone"] | {"next": "Queued"}}, {"PhaseDone": done["PhaseDone"] | {"next": "Completed"}}):
         assert ask(site, "step", step(input), mine)[0] == 400, input
     assert ask(site, "step", step(done, facts={"Stored": {"report_arns": ["x"], "uploaded": True}}), mine)[0] == 400
@@ -368,18 +366,3 @@ def test_a_worker_that_lies_is_refused(site):
     assert ask(site, "keep", hold, mine)[0] == 409
     with pytest.raises(ClientError):
         account.s3.head_object(Bucket=bucket, Key="link")
-
-
-def results(puts, files):
-    """Results as a worker packs them; a file named `link` is a symlink that leads out."""
-    manifest = {"puts": puts, "artifacts": None, "secondary": [], "reports": [], "exported": [], "failures": []}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ["manifest.json", *files]:
-            content = json.dumps(manifest).encode() if name == "manifest.json" else b"x"
-            entry = tarfile.TarInfo(name)
-            if name == "link":
-                entry.type, entry.linkname, content = tarfile.SYMTYPE, "/etc/passwd", b""
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()

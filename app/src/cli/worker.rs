@@ -1,7 +1,7 @@
 //! `towpath worker`: this machine builds for a server elsewhere.
 
 use super::CliError;
-use crate::config;
+use crate::{config, tunnel};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ const MAX_TOKEN_BYTES: u64 = 4 << 10;
                         what they leave. A build whose worker is killed, frozen or cut off runs again elsewhere."
 )]
 pub struct Worker {
-    /// The server's URL
-    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
-    endpoint: String,
+    /// The server's URL (repeatable: nodes over one database, of which the worker asks the first that answers)
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL", value_delimiter = ',', required = true)]
+    endpoint: Vec<String>,
     /// File with the token that `towpath token create worker` printed
     #[arg(long, env = "TOWPATH_WORKER_TOKEN_FILE", value_name = "FILE")]
     token_file: PathBuf,
@@ -104,9 +104,16 @@ impl Worker {
             stopping.trigger();
         });
         let name = self.name.unwrap_or_else(hostname);
-        println!("Worker {name} takes builds of {}, {slots} at a time", self.endpoint);
+        let chosen = Arc::default();
+        let tunnel = match tunnel::is_needed(&self.endpoint) {
+            true => Some(tunnel::open(&self.endpoint, &tls, Arc::clone(&chosen)).await?),
+            false => None,
+        };
+        println!("Worker {name} takes builds of {}, {slots} at a time", self.endpoint.join(", "));
         let config = worker::Config {
-            endpoint: self.endpoint,
+            endpoints: self.endpoint,
+            tunnel,
+            chosen,
             token,
             tls: Some(tls),
             name,

@@ -10,9 +10,9 @@ use towpath_store::{Store, StoreError, Txn};
 
 const FILE: &str = "place";
 const MAX_BYTES: usize = 64;
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(4);
 /// A server that was not seen for so long is taken for dead: longer than any lease of its work.
-const DEAD_MS: i64 = 45_000;
+const DEAD_MS: i64 = 25_000;
 
 /// Says that the server is there, until `shutdown`.
 pub async fn tell(store: Store, place: String, shutdown: Shutdown) {

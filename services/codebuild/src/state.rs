@@ -155,6 +155,9 @@ pub enum Input {
     PhaseDone { status: Status, context: Context, next: PhaseKind },
     /// Everything to be stored is on the disk.
     Staged,
+    /// What was staged is gone with the server that had it: as if the attempt had died while it ran, so that the
+    /// next claim begins another.
+    Lost,
     /// Everything staged is stored, or cannot be.
     Published { status: Status, context: Context },
     /// FINALIZING is over.
@@ -228,14 +231,6 @@ impl Progress {
         self.verdict() == Status::Succeeded
     }
 
-    /// Forgets what is staged, for the server that has it is gone: as if the attempt had died while it ran,
-    /// so that the next claim begins another. `false`: nothing is staged.
-    pub fn forget_staged(&mut self) -> bool {
-        let State::Publishing { attempt } = self.state else { return false };
-        self.state = State::Running { attempt };
-        true
-    }
-
     /// How long the next attempt waits after a breakdown.
     pub fn pause_ms(&self) -> i64 {
         FIRST_PAUSE_MS << self.breakdowns.min(MAX_BREAKDOWNS)
@@ -262,6 +257,9 @@ impl Progress {
             }
             (State::Running { attempt }, Input::Staged) => {
                 next.state = State::Publishing { attempt: *attempt };
+            }
+            (State::Publishing { attempt }, Input::Lost) => {
+                next.state = State::Running { attempt: *attempt };
             }
             (State::Publishing { .. }, Input::Published { status, context }) => {
                 next.end(status, context, now, &mut effects);

@@ -385,7 +385,7 @@ fn permitted(step: Step, doc: &BuildDoc) -> Result<Step, ApiError> {
         input @ (Input::Finalized | Input::TimedOut) => input,
         Input::Broke { message } => Input::Broke { message: reports::cut(&message, MAX_MESSAGE_BYTES) },
         Input::Fault { message } => Input::Fault { message: reports::cut(&message, MAX_MESSAGE_BYTES) },
-        Input::Claimed | Input::Staged | Input::Published { .. } | Input::Stop => {
+        Input::Claimed | Input::Staged | Input::Lost | Input::Published { .. } | Input::Stop => {
             return Err(wrong("take this step"));
         }
     };

@@ -13,8 +13,9 @@ use towpath_api_logs::InputLogEvent;
 /// How long a claim is held open while there is nothing to do. A worker that is told to stop waits for the
 /// answer, lest a build be given to nobody.
 pub const CLAIM_WAIT_MS: u64 = 2_000;
-/// How long a renewal is held open while nothing happens to the build.
-pub const KEEP_WAIT_MS: u64 = 5_000;
+/// How long a renewal is held open while nothing happens to the build. A server that stands still must be noticed,
+/// and another be asked, within one lease.
+pub const KEEP_WAIT_MS: u64 = 3_000;
 /// The head of a request that moves an archive: [`Hold`] and the step's number, as JSON.
 pub const DELIVERY_HEADER: &str = "x-towpath-delivery";
 /// The commit of a source, where there is one.

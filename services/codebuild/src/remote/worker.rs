@@ -1,4 +1,4 @@
-//! A machine that builds for servers elsewhere.
+//! A machine that builds for servers elsewhere: one, or several that share a database.
 //!
 //! **Owns** a data folder: `builds/` with one folder per attempt, and the sandboxes' own. Nothing in it
 //! outlives the process: what an earlier worker left is removed at the start.
@@ -15,6 +15,7 @@ use http::Uri;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -24,8 +25,13 @@ use towpath_durable::Shutdown;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 pub struct Config {
-    /// The server's URL.
-    pub endpoint: String,
+    /// The servers' URLs: one, or nodes over one database.
+    pub endpoints: Vec<String>,
+    /// Where builds' commands reach the servers in plain HTTP, on this machine's loopback. `None`: as this
+    /// process does.
+    pub tunnel: Option<SocketAddr>,
+    /// Which server answers, as the worker found last: the number of its URL, counted in rounds.
+    pub chosen: Arc<AtomicUsize>,
     pub token: String,
     /// Whom to trust behind an `https://` endpoint. `None`: the authorities that browsers trust.
     pub tls: Option<ureq::tls::TlsConfig>,
@@ -64,9 +70,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), WorkerError> 
     let unusable = |cause| WorkerError::Data { path: config.data_dir.clone(), cause };
     remove_folder(&builds).await;
     tokio::fs::create_dir_all(&builds).await.map_err(unusable)?;
-    let client = Client::new(&config.endpoint, &config.token, config.tls)?;
+    let client = Client::new(&config.endpoints, &config.token, config.tls, config.chosen)?;
     let slots_count = config.slots.clamp(1, MAX_SLOTS);
-    let endpoint = endpoint(&client).await?;
+    let endpoint = match config.tunnel {
+        Some(tunnel) => Endpoint::relayed(tunnel, config.endpoints.clone()),
+        None => endpoint(&client).await?,
+    };
     let worker = Arc::new(Worker { client, sandboxes: config.sandboxes, endpoint, builds });
     let slots = Arc::new(Semaphore::new(slots_count));
     let mut running = JoinSet::new();
@@ -162,11 +171,11 @@ async fn endpoint(client: &Client) -> Result<Endpoint, WorkerError> {
     };
     let uri: Uri = client.endpoint().parse().map_err(|error| wrong(&error))?;
     if uri.scheme_str() == Some("https") {
-        return Ok(Endpoint { url: client.endpoint().to_owned(), relay: None, public_url: None });
+        return Ok(Endpoint { url: client.endpoint().to_owned(), relay: None, public_urls: Vec::new() });
     }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let found = tokio::net::lookup_host((host, uri.port_u16().unwrap_or(80))).await;
     let found: Vec<SocketAddr> = found.map_err(|error| wrong(&error))?.collect();
     let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    Ok(Endpoint::relayed(*address.ok_or_else(|| wrong(&"its host has no address"))?, None))
+    Ok(Endpoint::relayed(*address.ok_or_else(|| wrong(&"its host has no address"))?, Vec::new()))
 }

@@ -118,12 +118,10 @@ fn publishing_survives_a_death_and_is_too_late_to_stop() {
 fn what_was_staged_on_a_lost_disk_is_built_again() {
     let publishing =
         through(&running(), vec![done(Status::Succeeded, PhaseKind::UploadArtifacts), Input::Staged]);
-    let mut lost = publishing.clone();
-    assert!(lost.forget_staged());
-    let again = through(&lost, vec![Input::Claimed]);
+    let again = through(&publishing, vec![Input::Lost, Input::Claimed]);
     assert_eq!(again.state, State::Running { attempt: 2 });
     assert_eq!(phases(&again), "SUBMITTED:SUCCEEDED QUEUED:SUCCEEDED PROVISIONING");
-    assert!(!running().forget_staged());
+    assert_eq!(running().step(Input::Lost, at(9)).unwrap_err(), Rejected::OutOfTurn);
 }
 
 #[test]

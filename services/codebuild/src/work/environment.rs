@@ -18,7 +18,7 @@ const CREDENTIAL_HELPER: &str =
 pub struct Access<'a> {
     pub url: &'a str,
     /// What clone URLs begin with.
-    pub public_url: Option<&'a str>,
+    pub public_urls: &'a [String],
     pub credentials: &'a SessionCredentials,
 }
 
@@ -29,11 +29,11 @@ fn git_settings(spec: &Buildspec, access: Option<&Access>) -> Vec<(String, Strin
         settings.push(("credential.helper".to_owned(), CREDENTIAL_HELPER.to_owned()));
         settings.push(("credential.UseHttpPath".to_owned(), "true".to_owned()));
     }
-    if let Some(Access { url, public_url: Some(public), .. }) = access {
-        let (reached, public) = (format!("{url}/"), format!("{}/", public.trim_end_matches('/')));
-        if reached != public {
-            settings.push((format!("url.{reached}.insteadOf"), public));
-        }
+    if let Some(Access { url, public_urls, .. }) = access {
+        let reached = format!("{url}/");
+        let others = public_urls.iter().map(|public| format!("{}/", public.trim_end_matches('/')));
+        let others = others.filter(|public| *public != reached);
+        settings.extend(others.map(|public| (format!("url.{reached}.insteadOf"), public)));
     }
     settings
 }

@@ -8,7 +8,7 @@ use super::build::Attempt;
 use super::local::Local;
 use super::machine::{Endpoint, Machine};
 use super::{folder, remove_folder};
-use crate::state::{Context, Input, State, Status};
+use crate::state::{Input, State};
 use crate::store::{self, BUILDS_QUEUE, BuildDoc, TIMERS_QUEUE, Timer};
 use crate::{AdvanceError, CodeBuildService, place};
 use std::path::Path;
@@ -20,7 +20,7 @@ use towpath_store::{Document, Job, StoreError, Txn};
 /// the build ends as a fault.
 const STAGED_LIFE_MS: i64 = 3600 * 1000;
 /// How often it is looked whether that server is there.
-pub(super) const LOOK_AGAIN_MS: i64 = 15_000;
+pub(super) const LOOK_AGAIN_MS: i64 = 5_000;
 
 /// A job of the queue of builds.
 pub(super) async fn build(
@@ -91,12 +91,7 @@ pub(super) async fn abandon(service: &CodeBuildService, key: &str) -> Result<(),
             txn.cancel(&store::publishing_queue(place), &doc.key());
         }
     };
-    let forget = |doc: &mut BuildDoc| match doc.progress.forget_staged() {
-        true => Input::Claimed,
-        // Rejected there.
-        false => Input::Published { status: Status::Succeeded, context: Context::default() },
-    };
-    match service.advance(key, forget, again).await {
+    match service.advance(key, |_| Input::Lost, again).await {
         Ok(_) => {
             tracing::warn!(build = key, "the server that had what this build left is gone; it runs again")
         }
@@ -163,7 +158,7 @@ pub(super) fn machine(service: &CodeBuildService) -> Arc<Machine> {
         endpoint: service
             .config
             .endpoint
-            .map(|outside| Endpoint::relayed(outside, service.config.public_url.clone())),
+            .map(|outside| Endpoint::relayed(outside, service.config.public_url.iter().cloned().collect())),
         bounds: service.config.bounds,
     })
 }

@@ -22,16 +22,16 @@ pub(crate) struct Endpoint {
     /// The door that `url` leads through, where it is not the server's own address.
     pub relay: Option<Relay>,
     /// What clone URLs begin with, where git is to go to `url` instead.
-    pub public_url: Option<String>,
+    pub public_urls: Vec<String>,
 }
 
 impl Endpoint {
     /// Through a relay: what listens on the host's own loopback is not otherwise seen inside.
-    pub fn relayed(mut outside: SocketAddr, public_url: Option<String>) -> Endpoint {
+    pub fn relayed(mut outside: SocketAddr, public_urls: Vec<String>) -> Endpoint {
         if outside.ip().is_unspecified() {
             outside.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         let inside = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), outside.port());
-        Endpoint { url: format!("http://{inside}"), relay: Some(Relay { inside, outside }), public_url }
+        Endpoint { url: format!("http://{inside}"), relay: Some(Relay { inside, outside }), public_urls }
     }
 }

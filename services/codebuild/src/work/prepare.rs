@@ -86,7 +86,7 @@ impl Attempt {
         let access = self.machine.endpoint.as_ref().zip(ready.credentials.as_ref());
         let access = access.map(|(endpoint, credentials)| Access {
             url: &endpoint.url,
-            public_url: endpoint.public_url.as_deref(),
+            public_urls: &endpoint.public_urls,
             credentials,
         });
         let variables = environment::variables(doc, spec, &ready.plans, access.as_ref());

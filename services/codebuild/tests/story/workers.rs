@@ -33,7 +33,9 @@ impl Worker {
         let data_dir = world.folder.path().join(name);
         let sandboxes = Folders::new(data_dir.join("inside"));
         let config = worker::Config {
-            endpoint: endpoint.to_owned(),
+            endpoints: vec![endpoint.to_owned()],
+            tunnel: None,
+            chosen: Arc::default(),
             token,
             tls: None,
             name: name.to_owned(),
