@@ -117,12 +117,19 @@ class Postgres:
 
     def sql(self, statements, database="postgres"):
         """Carries statements out with psql; what they answer, a line for each row."""
+        return self.psql(database, "-c", statements)
+
+    def script(self, statements, database="postgres"):
+        """The same for statements that are too long for a command line."""
+        return self.psql(database, given=statements)
+
+    def psql(self, database, *words, given=None):
+        given = {"input": given} if given else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(
             [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
-             "-U", "postgres", "-p", str(self.port), "-d", database, "-c", statements],
-            env=os.environ | {"PGPASSWORD": self.password}, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True)
-        assert done.returncode == 0, f"{statements}: {done.stderr}"
+             "-U", "postgres", "-p", str(self.port), "-d", database, *words],
+            env=os.environ | {"PGPASSWORD": self.password}, capture_output=True, text=True, **given)
+        assert done.returncode == 0, f"{words or given}"[:2000] + f": {done.stderr}"
         return done.stdout.rstrip("\n")
 
     def family(self):

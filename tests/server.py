@@ -54,6 +54,11 @@ class Server:
     # ---- its life --------------------------------------------------------------------------------
 
     def start(self):
+        self.begin()
+        return self.ready()
+
+    def begin(self):
+        """Starts it, and does not wait."""
         log = open(self.folder / "server.log", "ab")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self.process = subprocess.Popen(
@@ -61,6 +66,8 @@ class Server:
             stdout=log, stderr=log, env=environment | self.environment, start_new_session=True,
         )
         log.close()
+
+    def ready(self):
         wait_for(self.is_ready, "the server is ready", timeout=30, every=0.01)
         return self
 

@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-NAMES = ("journey", "sandbox", "api", "start", "growth", "scale", "agents", "git")
+NAMES = ("journey", "sandbox", "api", "start", "growth", "retention", "scale", "agents", "git")
 
 
 def main():
@@ -16,7 +16,7 @@ def main():
     parser.add_argument("--agents-example", help="the agent's example bench_agents, built as the binary is")
     parser.add_argument("--load", help="the load generator: a command that takes a file of requests")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of the journey [default: 5]")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of git's large repository [default: 1]")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of git's large repository and of retention's executions [default: 1]")
     parser.add_argument("--json", help="also write every figure into this file")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in NAMES]
@@ -33,8 +33,8 @@ def main():
     for name in arguments.names or NAMES:
         module = importlib.import_module(name)
         settings = {"journey": [arguments.rounds], "sandbox": [arguments.sandbox_example], "api": [arguments.load],
-                    "growth": [arguments.load], "agents": [arguments.agents_example],
-                    "git": [arguments.scale]}.get(name, [])
+                    "growth": [arguments.load], "retention": [arguments.load, arguments.scale],
+                    "agents": [arguments.agents_example], "git": [arguments.scale]}.get(name, [])
         module.run(report, *settings)
     if arguments.json:
         report.save(arguments.json)

@@ -4,14 +4,12 @@ One real execution (source and build) runs; its documents are then copied with n
 database while the server is stopped, because running 100,000 builds would take a day.
 """
 
-import json
-import re
 import sqlite3
 import time
-import uuid
 
 import journey
 from api import Wire
+from copies import Copier
 from report import median, spread
 from start import answers, memory_mib
 from world import Outbox, action, folder, running
@@ -20,10 +18,6 @@ SIZES = (10, 1_000, 100_000)
 ROUNDS, SECONDS = 3, 0.5
 SOURCE_AND_BUILD = {"buildspec.yml": "version: 0.2\nphases:\n  build:\n    commands:\n      - 'true'\n"
                                      "artifacts:\n  files:\n    - buildspec.yml\n"}
-COPIED = ("codepipeline/execution", "codepipeline/execution-order", "codepipeline/action", "codepipeline/action-order",
-          "codepipeline/start-token", "codepipeline/succeeded-in-stage", "codebuild/build", "codebuild/build-by-project",
-          "codebuild/build-by-time", "codebuild/token", "logs/stream", "s3.current", "s3.version")
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def one_execution(server, path):
@@ -42,63 +36,6 @@ def one_execution(server, path):
     build = bench.account.codebuild.list_builds_for_project(projectName=project)["ids"][0]
     return {"pipeline": bench.pipeline, "project": project, "bucket": bucket, "build": build,
             "execution": done["pipelineExecutionId"]}
-
-
-class Copier:
-    """Copies of one execution's documents under new ids."""
-
-    def __init__(self, database, execution):
-        self.database = database
-        marks = ",".join("?" * len(COPIED))
-        rows = database.execute(f"SELECT kind, key, body FROM documents WHERE kind IN ({marks})", COPIED).fetchall()
-        ids = {execution}
-        # What names the execution names its actions; what names those names builds, objects and logs.
-        for _ in range(3):
-            mine = [row for row in rows if any(one in text or one.replace("-", "") in text for one in ids for text in row[1:])]
-            ids |= {one for kind, key, body in mine for one in UUID.findall(key + body)} - self.shared(rows)
-        self.rows, self.ids = mine, sorted(ids)
-        self.version = database.execute("SELECT max(version) FROM documents").fetchone()[0]
-        self.made = 1
-        text = "".join(f"{kind}\0{key}\0{body}\1" for kind, key, body in self.rows)
-        swaps = {one: n for n, one in enumerate(self.ids)}
-        swaps |= {one.replace("-", ""): n for one, n in list(swaps.items())}
-        pattern = re.compile("|".join(map(re.escape, swaps)) + r'|(?<=\x1f)0{8,}1(?=[\x1f\0])|(?<="sequence":)1(?=[,}])|(?<="number":)1(?=[,}])')
-        self.pieces, self.places, end = [], [], 0
-        for found in pattern.finditer(text):
-            self.pieces.append(text[end:found.start()])
-            self.places.append((swaps.get(found[0]), found[0]))
-            end = found.end()
-        self.pieces.append(text[end:])
-
-    @staticmethod
-    def shared(rows):
-        """The pipeline's own generation and the like: in the documents of its other executions too."""
-        counts = {}
-        for kind, key, body in rows:
-            if kind == "codepipeline/execution":
-                for one in set(UUID.findall(key + body)):
-                    counts[one] = counts.get(one, 0) + 1
-        streams = {one for kind, key, body in rows if kind == "logs/stream" for one in UUID.findall(key.split("\x1f")[0])}
-        return {one for one, count in counts.items() if count > 1} | streams
-
-    def copy(self):
-        self.made += 1
-        fresh = [str(uuid.uuid4()) for _ in self.ids]
-        out = [self.pieces[0]]
-        for piece, (at, old) in zip(self.pieces[1:], self.places):
-            if at is None:
-                out.append(str(self.made + 1).zfill(len(old)))
-            else:
-                out.append(fresh[at] if "-" in old else fresh[at].replace("-", ""))
-            out.append(piece)
-        for row in "".join(out).split("\1")[:-1]:
-            yield row.split("\0")
-
-    def grow(self, size):
-        with self.database:
-            while self.made < size:
-                self.database.executemany("INSERT OR IGNORE INTO documents (kind, key, version, body) VALUES (?, ?, ?, ?)",
-                                          ((kind, key, self.version, body) for kind, key, body in self.copy()))
 
 
 def operations(wire, names):
@@ -132,7 +69,7 @@ def run(report, load):
             names = one_execution(server, path)
             database_path = Outbox(server).path
         database = sqlite3.connect(database_path)
-        copier = Copier(database, names["execution"])
+        copier = Copier.of(database, names["execution"])
         for size in SIZES:
             copier.grow(size)
             count = database.execute("SELECT count(*) FROM documents").fetchone()[0]

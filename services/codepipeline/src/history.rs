@@ -4,7 +4,8 @@
 //!
 //! An execution goes with its action executions, their jobs, and every index entry, in one transaction; one
 //! with very many actions loses them in several, and goes with the last. What a board names stays: the
-//! latest execution of each stage, what a rollback goes back to, the latest run of each action.
+//! latest execution of each stage, what a rollback goes back to, the latest run of each action. A version of
+//! the pipeline goes when it was replaced that long ago and no execution that stays is of it or an older one.
 //!
 //! **State.** [`Place`], in a [`Rounds`] job. **Crash.** See there. An ended execution that is retried
 //! meanwhile has another version, so that the piece that would remove it is decided again.
@@ -88,7 +89,10 @@ async fn executions(
             return Ok((bite.txn, next));
         };
         match of_pipeline(store, &pipeline, before, after.take(), &mut bite).await? {
-            Left::Nothing => done = Some(pipeline.key()),
+            Left::Nothing if versions(store, &pipeline, before, &mut bite).await? => {
+                done = Some(pipeline.key());
+            }
+            Left::Nothing => {}
             Left::After(kept) => after = kept,
         }
         removed |= bite.documents > 0;
@@ -138,6 +142,7 @@ async fn of_pipeline(
     let needed = needed(&board.board);
     let prefix = key(&[&pipeline.generation, ""]);
     let page = store.list::<ExecutionIndex>(&prefix, after.as_deref(), BATCH, Order::Ascending).await?;
+    let mut old = false;
     for index in &page.items {
         let found =
             store.get::<ExecutionDoc>(&ExecutionDoc::key_of(&index.generation, &index.execution)).await?;
@@ -145,10 +150,11 @@ async fn of_pipeline(
             bite.take(index);
             continue;
         };
-        // Later ones started later.
         if doc.execution.started >= before {
-            return Ok(Left::Nothing);
+            after = Some(index.key());
+            continue;
         }
+        old = true;
         if needed.contains(index.execution.as_str()) || !ended_before(&doc.execution, before) {
             after = Some(index.key());
         } else if actions(store, &doc, bite).await? {
@@ -160,8 +166,43 @@ async fn of_pipeline(
             return Ok(Left::After(after));
         }
     }
-    // What is removed needs no place to go on from: it is gone then.
-    Ok(if page.next.is_some() { Left::After(after) } else { Left::Nothing })
+    // Later ones started later, but a clock may have been wrong for a while: a page without an old one is
+    // the present. What is removed needs no place to go on from: it is gone then.
+    Ok(if page.next.is_some() && old { Left::After(after) } else { Left::Nothing })
+}
+
+/// Takes versions that were replaced long ago; says whether those are all. Executions are of the version that
+/// was the pipeline's when they started, so none that is left is of one before the oldest one's.
+async fn versions(
+    store: &Store,
+    pipeline: &PipelineDoc,
+    before: Timestamp,
+    bite: &mut Bite,
+) -> Result<bool, StoreError> {
+    if pipeline.version <= 1 {
+        return Ok(true);
+    }
+    // The oldest that stays is known when the old ones are gone.
+    if bite.documents > 0 {
+        return Ok(false);
+    }
+    let prefix = key(&[&pipeline.generation, ""]);
+    let oldest = store.list::<ExecutionIndex>(&prefix, None, 1, Order::Ascending).await?;
+    let mut needed_from = pipeline.version;
+    if let Some(index) = oldest.items.first() {
+        let key = ExecutionDoc::key_of(&index.generation, &index.execution);
+        // It went meanwhile; the next round sees another.
+        let Some(doc) = store.get::<ExecutionDoc>(&key).await? else { return Ok(true) };
+        needed_from = needed_from.min(doc.execution.version);
+    }
+    let page = store.list::<VersionDoc>(&prefix, None, BATCH, Order::Ascending).await?;
+    let pairs = page.items.iter().zip(page.items.iter().skip(1));
+    let gone: Vec<_> = pairs
+        .filter(|(version, next)| version.version < needed_from && next.updated < before)
+        .map(|(version, _)| version)
+        .collect();
+    gone.iter().for_each(|version| bite.take(version));
+    Ok(gone.is_empty() || page.next.is_none())
 }
 
 fn ended_before(execution: &Execution, before: Timestamp) -> bool {

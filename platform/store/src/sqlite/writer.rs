@@ -7,7 +7,7 @@
 //! that one large commit takes no small ones with it.
 //!
 //! What deleted documents leave behind is used again; where there is much of it, it is given back to the
-//! file system: a little now and then, and more while nobody waits.
+//! file system: a little now and then, and all of it when nobody has written for a moment.
 //!
 //! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway.
 
@@ -18,8 +18,10 @@ use crate::txn::{Hold, Lease, Op};
 use crate::{OUTSIDE, StoreError};
 use rusqlite::Connection;
 use std::fs::File;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use towpath_api::Timestamp;
 
@@ -28,6 +30,8 @@ const GROUPS_PER_SHRINK: u64 = 64;
 /// Free pages (of 4 KiB) that stay for the next documents, and how many go at a time.
 const FREE_PAGES_KEPT: i64 = 4096;
 const SHRINK_PAGES: i64 = 512;
+/// After this long without a request the rest of the free space goes.
+const QUIET: Duration = Duration::from_secs(1);
 
 pub(super) enum Task {
     Commit { ops: Vec<Op>, bytes: usize, now: Timestamp },
@@ -116,6 +120,41 @@ impl Drop for Writer {
     }
 }
 
+/// A thread that waits for a request, but not for ever.
+struct Waiting(Waker);
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Default for Waiting {
+    /// For the thread that makes it.
+    fn default() -> Waiting {
+        Waiting(Waker::from(Arc::new(Unpark(std::thread::current()))))
+    }
+}
+
+impl Waiting {
+    /// What the queue has within the time, its end included; `None`: nothing came.
+    fn within(&self, queue: &mut mpsc::Receiver<Request>, limit: Duration) -> Option<Option<Request>> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Poll::Ready(received) = queue.poll_recv(&mut Context::from_waker(&self.0)) {
+                return Some(received);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
 struct Thread {
     connection: Connection,
     saved_tick: Tick,
@@ -127,7 +166,23 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.blocking_recv() {
+        let waiting = Waiting::default();
+        // Nobody wrote since the free space was given back.
+        let mut settled = false;
+        loop {
+            let first = match settled {
+                true => queue.blocking_recv(),
+                false => match waiting.within(&mut queue, QUIET) {
+                    Some(received) => received,
+                    None => {
+                        settled = true;
+                        self.settle(&queue);
+                        continue;
+                    }
+                },
+            };
+            let Some(first) = first else { return };
+            settled = false;
             let mut bytes = first.task.bytes();
             let mut group = vec![first];
             while group.len() < MAX_GROUP_REQUESTS && bytes < MAX_GROUP_BYTES {
@@ -145,7 +200,20 @@ impl Thread {
         }
     }
 
-    fn shrink(&self, queue: &mpsc::Receiver<Request>) -> Result<(), rusqlite::Error> {
+    /// Gives back what is free until somebody comes. The file itself becomes smaller when the log is carried
+    /// over into it, which otherwise waits for the next writes.
+    fn settle(&self, queue: &mpsc::Receiver<Request>) {
+        let settled = self.shrink(queue).and_then(|shrunk| match shrunk && queue.is_empty() {
+            true => self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
+            false => Ok(()),
+        });
+        if let Err(error) = settled {
+            tracing::warn!(%error, "cannot give free space back to the file system");
+        }
+    }
+
+    /// Whether anything was given back.
+    fn shrink(&self, queue: &mpsc::Receiver<Request>) -> Result<bool, rusqlite::Error> {
         let free = || self.connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
         let mut first = true;
         while free()? > FREE_PAGES_KEPT && (first || queue.is_empty()) {
@@ -155,11 +223,12 @@ impl Thread {
             // statements without columns.
             let free_page = || self.connection.execute_batch("PRAGMA incremental_vacuum(1)");
             if (0..SHRINK_PAGES).try_for_each(|_| free_page()).is_err() {
-                return self.execute("ROLLBACK");
+                self.execute("ROLLBACK")?;
+                return Ok(false);
             }
             self.execute("COMMIT")?;
         }
-        Ok(())
+        Ok(!first)
     }
 
     fn serve(&mut self, group: Vec<Request>) {

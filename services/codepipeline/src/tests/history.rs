@@ -100,16 +100,90 @@ async fn an_execution_that_ended_within_the_time_stays() {
     succeed(&town, &life, &second, 2).await;
     // Young by a day; then another day later, old.
     town.clock.0.fetch_add(YEAR_MS - 2 * 24 * 3_600_000, Ordering::SeqCst);
-    round(&life).await;
-    let over = || async {
-        let due = life.store.next_due(history::QUEUE).await.unwrap()?;
-        (due.since_millis(life.store.now()) > 3_600_000).then_some(())
-    };
-    life.until("a round is over", over).await;
+    whole_round(&life).await;
     assert_eq!(life.executions().await.len(), 2);
     town.clock.0.fetch_add(2 * 24 * 3_600_000, Ordering::SeqCst);
     round(&life).await;
     let gone = || async { (life.executions().await.len() == 1).then_some(()) };
     life.until("the first is forgotten", gone).await;
     assert_eq!(life.executions().await[0].pipeline_execution_id, Some(second));
+}
+
+/// Updates the pipeline as it is, so that it has one version more.
+async fn replace_version(life: &Life) -> i64 {
+    let got =
+        life.service.get_pipeline(&life.call, GetPipelineInput { name: Some("web".into()), version: None });
+    let input = UpdatePipelineInput { pipeline: got.await.unwrap().pipeline };
+    let updated = life.service.update_pipeline(&life.call, input).await.unwrap();
+    updated.pipeline.unwrap().version.unwrap()
+}
+
+async fn stored_versions(life: &Life) -> Vec<i64> {
+    let page = life.store.list::<VersionDoc>("", None, 1000, Order::Ascending).await.unwrap();
+    page.items.iter().map(|doc| doc.version).collect()
+}
+
+/// Has everything looked at, and waits until it was.
+async fn whole_round(life: &Life) {
+    round(life).await;
+    let over = || async {
+        let due = life.store.next_due(history::QUEUE).await.unwrap()?;
+        (due.since_millis(life.store.now()) > 3_600_000).then_some(())
+    };
+    life.until("a round is over", over).await;
+}
+
+#[tokio::test]
+async fn replaced_versions_go_unless_an_execution_is_of_them_or_of_an_older_one() {
+    let (town, _folder, life, first) = begin(journey()).await;
+    succeed(&town, &life, &first, 1).await;
+    assert_eq!(replace_version(&life).await, 2);
+    assert_eq!(replace_version(&life).await, 3);
+    let second = life.start().await;
+    succeed(&town, &life, &second, 2).await;
+    assert_eq!(replace_version(&life).await, 4);
+    // Young: all stay.
+    whole_round(&life).await;
+    assert_eq!(stored_versions(&life).await, [1, 2, 3, 4]);
+    // Old: the second execution stays, for it is what a rollback goes back to.
+    town.clock.0.fetch_add(YEAR_MS, Ordering::SeqCst);
+    assert_eq!(replace_version(&life).await, 5);
+    whole_round(&life).await;
+    assert_eq!(stored_versions(&life).await, [3, 4, 5]);
+    let input = GetPipelineInput { name: Some("web".into()), version: Some(2) };
+    let error = life.service.get_pipeline(&life.call, input).await.unwrap_err();
+    assert_eq!(error.code, "PipelineVersionNotFoundException");
+    // A newer one succeeds; when it alone is left, only the versions from its own on are.
+    let third = life.start().await;
+    succeed(&town, &life, &third, 3).await;
+    town.clock.0.fetch_add(YEAR_MS, Ordering::SeqCst);
+    whole_round(&life).await;
+    let left: Vec<_> =
+        life.executions().await.into_iter().map(|one| one.pipeline_execution_id.unwrap()).collect();
+    assert_eq!(left, [third]);
+    assert_eq!(stored_versions(&life).await, [5]);
+    assert!(!life.start().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_execution_of_a_wrong_clock_does_not_hold_up_those_after_it() {
+    let (town, _folder, life, first) = begin(journey()).await;
+    succeed(&town, &life, &first, 1).await;
+    // As a clock that is ten years ahead would have dated it.
+    let found =
+        life.store.list::<ExecutionDoc>("", None, 10, Order::Ascending).await.unwrap().items.remove(0);
+    let mut wrong = found.doc.clone();
+    wrong.execution.started = wrong.execution.started.plus_millis(10 * YEAR_MS);
+    let mut txn = Txn::new();
+    txn.replace(&found, &wrong);
+    life.store.commit(txn).await.unwrap();
+    let second = life.start().await;
+    succeed(&town, &life, &second, 2).await;
+    let third = life.start().await;
+    succeed(&town, &life, &third, 3).await;
+    town.clock.0.fetch_add(YEAR_MS, Ordering::SeqCst);
+    whole_round(&life).await;
+    let left: Vec<_> =
+        life.executions().await.into_iter().map(|one| one.pipeline_execution_id.unwrap()).collect();
+    assert_eq!(left, [third, first]);
 }
