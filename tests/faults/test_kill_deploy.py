@@ -10,6 +10,10 @@ COUNTED = "/var/tmp/hooks"
 
 
 def revision(version, waits_in=None):
+    return zipped(revision_files(version, waits_in))
+
+
+def revision_files(version, waits_in=None):
     """Each script writes a line; the one in `waits_in` then waits for /var/tmp/go on its host."""
     hooks = "".join(f"  {hook}:\n    - location: {hook}.sh\n      timeout: 120\n" for hook in HOOKS)
     files = {"appspec.yml": f"version: 0.0\nos: linux\nfiles:\n  - source: version\n    destination: /opt/app\n"
@@ -18,7 +22,7 @@ def revision(version, waits_in=None):
         wait = "echo begun\nwhile [ ! -e /var/tmp/go ]; do sleep 0.05; done\n" if hook == waits_in else ""
         files[f"{hook}.sh"] = (f"#!/bin/sh\necho $DEPLOYMENT_ID {hook} >> {COUNTED}\n{wait}"
                                f"echo $DEPLOYMENT_ID {hook} done >> {COUNTED}\n")
-    return zipped(files)
+    return files
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ pub enum BackupError {
     Database(#[from] towpath_store::StoreError),
     #[error("{0} is no data folder of Towpath: it has no database")]
     NoData(PathBuf),
+    #[error(
+        "{0} is the folder of a node: what is to be kept is in the database and the object store. Dump the database \
+         with pg_dump first, then copy the objects, within six hours: docs/configuration.md has the commands"
+    )]
+    Node(PathBuf),
     #[error("{0} is there already; choose another name")]
     Exists(PathBuf),
     #[error("{0} is not empty; a backup is restored into a new folder")]

@@ -3,6 +3,7 @@
 use super::manifest::FORMAT;
 use super::repositories::{Copied, Found, read_repository};
 use super::{BackupError, MANIFEST, Manifest, OBJECTS, PLAIN, REPOSITORIES, STORE};
+use crate::server::cluster;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -19,7 +20,10 @@ const ROUNDS: usize = 5;
 /// Writes the backup of `data` to the new file `to`.
 pub async fn backup(data: &Path, to: &Path) -> Result<Manifest, BackupError> {
     if !data.join(STORE).join(database::FILE).is_file() {
-        return Err(BackupError::NoData(data.to_owned()));
+        return Err(match data.join(cluster::LOCK).exists() {
+            true => BackupError::Node(data.to_owned()),
+            false => BackupError::NoData(data.to_owned()),
+        });
     }
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  towpath backup towpath-monday.tar\n  \
                         towpath backup --data ./state /mnt/backups/towpath.tar\n\n\
                         The server may run meanwhile. The file holds the keys that protect every secret: it is\n\
-                        readable by you alone, and should stay so. A server on a shared database and object store\n\
-                        is backed up with their own tools.")]
+                        readable by you alone, and should stay so. Nodes on a shared database and object store are\n\
+                        backed up with pg_dump and a copy of the objects: docs/configuration.md has the commands.")]
 pub struct Backup {
     /// The new file
     file: PathBuf,

@@ -13,7 +13,8 @@ use towpath_iam::{ClusterError, ClusterKey};
 use towpath_store::blobs::{Location, LocationError};
 
 const KEY_VARIABLE: &str = "TOWPATH_CLUSTER_KEY";
-const LOCK: &str = "node.lock";
+/// In the data folder of a node, and of nothing else.
+pub const LOCK: &str = "node.lock";
 const MAX_NAME: usize = 63;
 
 #[derive(Debug, thiserror::Error)]

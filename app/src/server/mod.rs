@@ -1,7 +1,7 @@
 //! Joins the services into one server, and ends them in order. Nothing else knows more than one service.
 
 mod again;
-mod cluster;
+pub mod cluster;
 mod descriptors;
 mod internal;
 mod listeners;

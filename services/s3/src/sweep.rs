@@ -2,6 +2,9 @@
 //! between writing and recording it) is found by the sweep: a job of its own, at every start and once a
 //! day, on one node at a time.
 //!
+//! Where nodes share an object store, released content stays for [`KEEP_RELEASED_MS`]: a dump of the database
+//! and a copy of the objects that is made after it, within that time, belong together.
+//!
 //! Another node may be writing while this one sweeps. So content is left alone until it is old, and a
 //! [`SweptBlob`] is committed before content is looked at for the last time: whoever comes to name it
 //! before is seen, whoever comes later meets a conflict.
@@ -21,6 +24,8 @@ const SWEEP_EVERY_MS: i64 = 24 * 3600 * 1000;
 const YOUNG: Duration = Duration::from_secs(6 * 3600);
 /// No writer that was stopped comes back after so long.
 const REMEMBER_SWEPT_MS: i64 = 30 * 24 * 3600 * 1000;
+/// For copies of a shared object store: what a dump of the database names is there for so long.
+const KEEP_RELEASED_MS: i64 = 6 * 3600 * 1000;
 const PAGE: usize = 1000;
 
 pub async fn run(s3: Arc<S3>, shutdown: Shutdown) {
@@ -29,7 +34,7 @@ pub async fn run(s3: Arc<S3>, shutdown: Shutdown) {
         Worker::new(s3.store.clone(), QUEUE).concurrency(2).run(
             move |held: Held| {
                 let s3 = s3.clone();
-                async move { s3.release_blob(&held.key).await.map_err(Retry::from) }
+                async move { s3.release_blob(&held).await.map_err(Retry::from) }
             },
             shutdown.clone(),
         )
@@ -53,7 +58,14 @@ pub async fn run(s3: Arc<S3>, shutdown: Shutdown) {
 impl S3 {
     /// Removes one use, and the content with its last use. The file goes before the record that it
     /// was used: a crash between is healed by running again.
-    async fn release_blob(&self, job_key: &str) -> Result<Txn, StoreError> {
+    async fn release_blob(&self, held: &Held) -> Result<Txn, StoreError> {
+        let job_key = held.key.as_str();
+        if self.blobs.is_shared() && held.payload.is_null() {
+            let mut txn = Txn::new();
+            let later = self.store.now().plus_millis(KEEP_RELEASED_MS);
+            txn.enqueue(Job::new(QUEUE, job_key, later).with_payload(true.into()));
+            return Ok(txn);
+        }
         let name = job_key.split('\u{1f}').next().unwrap_or_default();
         let Ok(blob) = BlobId::try_from(name.to_owned()) else { return Ok(Txn::new()) };
         let mut txn = Txn::new();
