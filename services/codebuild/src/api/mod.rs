@@ -11,7 +11,7 @@ mod start;
 pub(crate) use report_groups::new_group;
 
 use crate::CodeBuildService;
-use towpath_api::{ApiError, Arn, Call, async_trait};
+use towpath_api::{ApiError, Call, async_trait};
 use towpath_api_codebuild::errors::invalid_input_exception;
 use towpath_api_codebuild::*;
 
@@ -21,9 +21,7 @@ pub(crate) fn name_of(call: &Call, kind: &str, text: &str) -> Option<String> {
     if !text.starts_with("arn:") {
         return Some(text.to_owned());
     }
-    let arn = Arn::parse(text)?;
-    let here = arn.service == "codebuild" && arn.region == call.region && arn.account == call.account;
-    arn.resource_of(kind).filter(|_| here).map(str::to_owned)
+    text.strip_prefix(&call.arn("codebuild", format!("{kind}/"))).map(str::to_owned)
 }
 
 pub(crate) fn required(value: Option<String>, name: &str) -> Result<String, ApiError> {

@@ -11,11 +11,9 @@ use towpath_store::{Document, Order, StoreError, Txn, Versioned, key};
 
 const PAGE: i64 = 100;
 
-/// The group's name in an ARN of this account and region.
+/// The group's name in an ARN of this account and region, spelled as policies spell it.
 pub(super) fn group_of(call: &Call, arn: &str) -> Result<String, ApiError> {
-    let name = Arn::parse(arn)
-        .filter(|arn| arn.service == "codebuild" && arn.account == call.account && arn.region == call.region)
-        .and_then(|arn| arn.resource_of("report-group").map(str::to_owned));
+    let name = arn.strip_prefix(&call.arn("codebuild", "report-group/")).map(str::to_owned);
     name.ok_or_else(|| invalid_input_exception(format!("Invalid report group ARN: {arn}")))
 }
 

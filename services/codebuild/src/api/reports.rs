@@ -7,7 +7,7 @@ use super::required;
 use crate::CodeBuildService;
 use crate::reports::Case;
 use crate::store::{CasesDoc, ReportDoc, ReportGroupDoc};
-use towpath_api::{ApiError, Arn, Call};
+use towpath_api::{ApiError, Call};
 use towpath_api_codebuild::errors::{invalid_input_exception, resource_not_found_exception};
 use towpath_api_codebuild::*;
 use towpath_store::{Order, key};
@@ -17,10 +17,7 @@ const CASES_PAGE: i64 = 500;
 
 /// Group and uuid in `report/GROUP:UUID`.
 fn report_of(call: &Call, arn: &str) -> Result<(String, String), ApiError> {
-    let parsed = Arn::parse(arn)
-        .filter(|arn| arn.service == "codebuild" && arn.account == call.account && arn.region == call.region);
-    let parts =
-        parsed.as_ref().and_then(|arn| arn.resource_of("report")).and_then(|rest| rest.split_once(':'));
+    let parts = arn.strip_prefix(&call.arn("codebuild", "report/")).and_then(|rest| rest.split_once(':'));
     parts
         .map(|(group, uuid)| (group.to_owned(), uuid.to_owned()))
         .ok_or_else(|| invalid_input_exception(format!("Invalid report ARN: {arn}")))

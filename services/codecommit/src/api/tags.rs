@@ -46,9 +46,8 @@ async fn tagged(
     context: &[(&str, &str)],
 ) -> Result<Versioned<Repository>, Error> {
     let text = arn.filter(|arn| !arn.is_empty()).ok_or(Error::ArnRequired)?;
-    let parsed = Arn::parse(text).filter(|arn| {
-        arn.service == "codecommit" && arn.region == call.region && arn.account == call.account
-    });
+    let parsed = Arn::parse(text)
+        .filter(|arn| arn.service == "codecommit" && call.arn("codecommit", arn.resource.as_str()) == text);
     let name = parsed.ok_or_else(|| Error::InvalidArn(crate::names::shown(text)))?.resource;
     service.repository(call, action, Some(&name), context).await
 }

@@ -34,17 +34,18 @@ async fn resource(
             "The ARN of a resource is required, but was not found",
         ));
     }
+    // In the one spelling that policies know: what is asked for is what is authorized.
     let arn = Arn::parse(&text)
-        .filter(|arn| arn.service == "codedeploy" && arn.account == call.account && arn.region == call.region)
+        .filter(|arn| arn.service == "codedeploy" && call.arn("codedeploy", arn.resource.as_str()) == text)
         .ok_or_else(|| {
             errors::invalid_arn_exception(format!("The specified ARN is not in a valid format: {text}"))
         })?;
     call.authorize(action, &text, &[])?;
-    if let Some(name) = arn.resource_of("application") {
+    if let Some(name) = arn.resource.strip_prefix("application:") {
         return Ok(Resource::Application(service.application(name).await?));
     }
     if let Some((application, group)) =
-        arn.resource_of("deploymentgroup").and_then(|path| path.split_once('/'))
+        arn.resource.strip_prefix("deploymentgroup:").and_then(|path| path.split_once('/'))
     {
         let application = service.application(application).await?;
         return Ok(Resource::Group(Box::new(service.group(&application.id, group).await?)));

@@ -46,7 +46,7 @@ enum Resource {
 }
 
 fn resource(call: &Call, text: &str) -> Result<Resource, Fault> {
-    let arn = Arn::parse(text).filter(|arn| arn.service == "codepipeline");
+    let arn = Arn::parse(text).filter(|arn| arn.service == "codepipeline" && arn.partition == "aws");
     let Some(arn) = arn else {
         return Err(errors::invalid_arn_exception(format!("The ARN '{text}' is not valid.")).into());
     };
