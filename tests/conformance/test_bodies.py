@@ -134,6 +134,46 @@ def test_a_chunk_that_was_changed_is_refused(account, bucket, kind):
     assert absent(account, bucket)
 
 
+def pieces(stream):
+    """The chunks of a body as they travel, the last and empty one with its trailers."""
+    body, found = stream.body(), []
+    for chunk in stream.chunks[:-1]:
+        end = body.index(b"\r\n") + 2 + len(chunk) + 2
+        found.append(body[:end])
+        body = body[end:]
+    return [*found, body]
+
+
+@pytest.mark.parametrize("kind", [SIGNED, SIGNED_TRAILER])
+def test_chunks_come_once_and_in_their_order(account, bucket, kind):
+    def stream(content=b"".join(letter * 8192 for letter in (b"a", b"b", b"c")), **headers):
+        return Stream(account.server, f"/{bucket}/k", content, kind, chunk=8192, headers=headers)
+
+    # Other signed headers: those of a request, and so its time to the second, are all that tells it from another.
+    twin = pieces(stream(b"A" * 8192 + b"b" * 16384, **{"x-amz-meta-twin": "1"}))
+    for what, change in {
+        "swapped": lambda a, b, c, end: [b, a, c, end],
+        "one twice": lambda a, b, c, end: [a, a, c, end],
+        "one twice, and another left out": lambda a, b, c, end: [a, b, b, end],
+        "one of another request with the same content": lambda a, b, c, end: [a, twin[1], c, end],
+        "another request's end": lambda a, b, c, end: [a, b, c, twin[3]],
+        "all of another request": lambda a, b, c, end: twin,
+        "none but the end": lambda a, b, c, end: [end],
+    }.items():
+        made = stream()
+        answer = put(made, b"".join(change(*pieces(made))))
+        assert answer[0] in (400, 403) and code(answer) in ("SignatureDoesNotMatch", "IncompleteBody"), (what, answer)
+        assert absent(account, bucket), what
+    made = stream()
+    assert put(made, b"".join(pieces(made)))[0] == 200
+    # The whole request again, byte for byte, makes the same object and no other.
+    before = account.s3.head_object(Bucket=bucket, Key="k")["ETag"]
+    again = stream()
+    body = again.body()
+    assert [put(again, body)[0] for _ in range(2)] == [200, 200]
+    assert account.s3.head_object(Bucket=bucket, Key="k")["ETag"] == before
+
+
 def test_a_trailers_signature_is_checked(account, bucket):
     stream = Stream(account.server, f"/{bucket}/k", b"hello", SIGNED_TRAILER)
     body = stream.body()

@@ -101,6 +101,21 @@ def test_a_url_ends(account, stored, version, clock):
     assert fetch(good)[0] == 200
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_replayed_url_outlives_neither_key_nor_permission(account, stored, version):
+    keys = account.user("s3:*")
+    user = account.iam.get_access_key_last_used(AccessKeyId=keys[0])["UserName"]
+    url = url_for(account, version, stored, "put_object", keys=keys)
+    assert [fetch(url, "PUT", b"mine")[0] for _ in range(2)] == [200, 200]
+    account.iam.delete_user_policy(UserName=user, PolicyName="p")
+    assert code(fetch(url, "PUT", b"late")) == (403, "AccessDenied")
+    account.iam.update_access_key(UserName=user, AccessKeyId=keys[0], Status="Inactive")
+    assert code(fetch(url, "PUT", b"late")) == (403, "InvalidAccessKeyId")
+    account.iam.delete_access_key(UserName=user, AccessKeyId=keys[0])
+    assert code(fetch(url, "PUT", b"late")) == (403, "InvalidAccessKeyId")
+    assert account.s3.get_object(**stored)["Body"].read() == b"mine"
+
+
 def test_a_url_from_the_future_or_for_too_long_is_refused(account, stored, clock):
     clock(3600)
     assert fetch(url_for(account, "s3v4", stored))[0] == 403
