@@ -1,4 +1,7 @@
-//! `cargo xtask fuzz`: every target for a while, in one build, as many at a time as there are processors.
+//! `cargo xtask fuzz`: every target for a while, in one binary, as many at a time as there are processors.
+//!
+//! The binary is built as cargo-fuzz builds its own, without cargo-fuzz: that would have to be installed first, and
+//! link one binary per target. `cargo fuzz run --sanitizer none TARGET` works too, where it is at hand.
 //!
 //! What a run finds grows in `target/fuzz-corpus`; `--keep` merges what reaches new code into `fuzz/corpus`,
 //! whose files the ordinary tests replay. A crasher is written to `target/fuzz-crashers`.
@@ -10,38 +13,46 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const DEFAULT_SECONDS: u32 = 60;
-/// One input: longer than this is a hang.
-const INPUT_SECONDS: u32 = 10;
+/// What a run of the tests spends on each target: enough to see that it builds, runs and bears its corpus and what is
+/// near it. The same inputs every time, as far as the time goes.
+pub const BRIEF: &[&str] = &["--seconds", "2", "--seed", "1"];
+/// One input: longer than this is a hang, on a busy machine too.
+const INPUT_SECONDS: u32 = 30;
+/// Coverage counters, a table of places and comparisons, as cargo-fuzz asks for them
+/// (<https://github.com/rust-fuzz/cargo-fuzz/blob/main/src/project.rs>).
+const RUSTFLAGS: &[&str] = &[
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+];
+/// The binary of all targets, and the variable that tells it which one it is.
+const BINARY: &str = "every";
+const TARGET_VARIABLE: &str = "TOWPATH_FUZZ_TARGET";
 const MEMORY_MEGABYTES: u32 = 1024;
 /// Larger inputs find little more and make the corpus fat.
 const MAX_INPUT_BYTES: u32 = 4096;
 
 struct Options {
     seconds: u32,
+    /// 0: another one each time.
+    seed: u32,
     keep: bool,
     targets: Vec<String>,
 }
 
 pub fn run(arguments: &[&str]) -> TaskResult {
     let options = parse(arguments)?;
-    prerequisites::cargo_fuzz()?;
-    let built = prerequisites::target_dir().join("fuzz");
-    finish(
-        Command::new("cargo")
-            .args(["fuzz", "build", "--sanitizer", "none", "--target-dir"])
-            .arg(&built)
-            // Coverage counters are asked for by flags that only a nightly compiler, or one told so, takes.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .current_dir(root()),
-    )?;
-    let binaries = built.join(host_triple()?).join("release");
+    let binary = build()?;
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(target) = options.targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = one(&binaries, target, &options);
+                    let outcome = one(&binary, target, &options);
                     if let (Err(error), Ok(mut failed)) = (outcome, failed.lock()) {
                         failed.push(format!("{target}: {error}"));
                     }
@@ -53,9 +64,23 @@ pub fn run(arguments: &[&str]) -> TaskResult {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
 }
 
+/// With `--target`, so that build scripts and macros are built without counters.
+fn build() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let (triple, built) = (host_triple()?, prerequisites::target_dir().join("fuzz"));
+    finish(
+        Command::new("cargo")
+            .args(["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml"])
+            .args(["--bin", BINARY, "--target", &triple, "--target-dir"])
+            .arg(&built)
+            .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"))
+            .current_dir(root()),
+    )?;
+    Ok(built.join(triple).join("release").join(BINARY))
+}
+
 fn parse(arguments: &[&str]) -> Result<Options, String> {
     let known = targets().map_err(|error| format!("fuzz/fuzz_targets: {error}"))?;
-    let mut options = Options { seconds: DEFAULT_SECONDS, keep: false, targets: Vec::new() };
+    let mut options = Options { seconds: DEFAULT_SECONDS, seed: 0, keep: false, targets: Vec::new() };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match *word {
@@ -63,6 +88,10 @@ fn parse(arguments: &[&str]) -> Result<Options, String> {
             "--seconds" => {
                 let value = words.next().and_then(|value| value.parse().ok());
                 options.seconds = value.ok_or("--seconds takes a number")?;
+            }
+            "--seed" => {
+                let value = words.next().and_then(|value| value.parse().ok());
+                options.seed = value.ok_or("--seed takes a number")?;
             }
             target if known.iter().any(|name| name == target) => options.targets.push(target.to_owned()),
             other => return Err(format!("there is no target {other}; there are: {}", known.join(" "))),
@@ -92,14 +121,18 @@ fn host_triple() -> Result<String, Box<dyn std::error::Error>> {
 }
 
 /// Runs one target, and merges what it found where that is asked for.
-fn one(binaries: &std::path::Path, target: &str, options: &Options) -> Result<(), String> {
+fn one(binary: &std::path::Path, target: &str, options: &Options) -> Result<(), String> {
     let kept = root().join("fuzz/corpus").join(target);
     let grown = folder("fuzz-corpus", target)?;
     let crashers = folder("fuzz-crashers", target)?;
     let log = prerequisites::target_dir().join("fuzz-corpus").join(format!("{target}.log"));
     let command = || -> Result<Command, std::io::Error> {
-        let mut command = Command::new(binaries.join(target));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
+        let mut command = Command::new(binary);
+        command
+            .env(TARGET_VARIABLE, target)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?);
         // Panic messages hold the input; backtraces cost more than they tell here.
         command.env("RUST_BACKTRACE", "0").current_dir(root());
         Ok(command)
@@ -108,6 +141,7 @@ fn one(binaries: &std::path::Path, target: &str, options: &Options) -> Result<()
     let mut fuzzing = command().map_err(told)?;
     fuzzing.args([
         format!("-max_total_time={}", options.seconds),
+        format!("-seed={}", options.seed),
         format!("-timeout={INPUT_SECONDS}"),
         format!("-rss_limit_mb={MEMORY_MEGABYTES}"),
         format!("-max_len={MAX_INPUT_BYTES}"),

@@ -26,7 +26,7 @@ Usage: cargo xtask <task>
                     --json FILE)
   faults            200 seeded runs of the whole journey while things die, fill up, jump and get lost
                     (--runs N, --first N, --seed N, --jobs N, --kinds A,B, --towpath PATH)
-  fuzz [TARGET]     every fuzz target, or one, for a minute each (--seconds N; --keep: merge what was
+  fuzz [TARGET]     every fuzz target, or one, for a minute each (--seconds N; --seed N; --keep: merge what was
                     found into fuzz/corpus)
   codegen           regenerate platform/api/gen from models/ (--check: fail on any difference)
   coverage          regenerate docs/coverage.md (--check: fail on any difference)

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "git-remote-codecommit", "pytest", "pytest-timeout"];
 /// A program and the Debian package that has it.
 const PROGRAMS: &[(&str, &str)] =
-    &[("git", "git"), ("openssl", "openssl"), ("setfacl", "acl"), ("unzip", "unzip")];
+    &[("c++", "g++"), ("git", "git"), ("openssl", "openssl"), ("setfacl", "acl"), ("unzip", "unzip")];
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
@@ -189,14 +189,6 @@ pub fn deny() -> TaskResult {
         return Ok(());
     }
     Err(format!("cargo deny check advisories:\n{told}").into())
-}
-
-pub fn cargo_fuzz() -> TaskResult {
-    if succeeds("cargo", &["fuzz", "--version"]) {
-        return Ok(());
-    }
-    println!("installing cargo-fuzz");
-    run("cargo", &["install", "--locked", "--quiet", "cargo-fuzz"])
 }
 
 /// PATH with a folder before everything else.

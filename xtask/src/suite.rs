@@ -1,6 +1,6 @@
 //! All tests: the crates' own, then the stories that unmodified clients tell a running server.
 
-use crate::{TaskResult, finish, prerequisites, root};
+use crate::{TaskResult, finish, fuzz, prerequisites, root};
 use std::path::Path;
 use std::process::Command;
 
@@ -14,6 +14,7 @@ pub fn run(arguments: &[&str]) -> TaskResult {
     crate::run("cargo", &["build", "--workspace", "--all-targets", "--locked", "--quiet"])?;
     if arguments.is_empty() {
         run_rust(&bin)?;
+        fuzz::run(fuzz::BRIEF)?;
     }
     let towpath = prerequisites::target_dir().join("debug/towpath");
     let mut pytest = Command::new(bin.join("python"));
