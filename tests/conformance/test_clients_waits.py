@@ -156,6 +156,17 @@ def test_what_is_retried_is_done_once(account, js, proxy, kind, protocol, scene,
     assert count() == 1
 
 
+@pytest.mark.parametrize("hours", [-2, 2])
+@pytest.mark.parametrize(("service", "operation"), [
+    ("iam", "ListUsers"), ("sts", "GetCallerIdentity"), ("codepipeline", "ListPipelines"), ("logs", "DescribeLogGroups"),
+    ("s3", "ListBuckets")])
+def test_a_wrong_clock_is_set_right_by_the_answer(account, js, service, operation, hours):
+    """The refusal's code says that it was the clock, and its Date by how much: the SDK signs anew and is answered."""
+    told = js.ask(service, operation, {}, attempts=3, skewMs=hours * 3_600_000)
+    assert "answer" in told and told["attempts"] == 2, told
+    assert js.ask(service, operation, {}, attempts=3, skewMs=hours * 3_600_000)["attempts"] == 1, "it knows by now"
+
+
 def through_botocore(server, proxy, protocol, service, operation, parameters):
     """Answers how often the call was retried."""
     session = Boto(server, protocol="smithy-rpc-v2-cbor" if protocol == "cbor" else None).session

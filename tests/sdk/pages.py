@@ -10,6 +10,7 @@ import jmespath
 from accounts import Account, action, allow, trust, zipped
 from server import wait_for
 
+BY_HAND = {"ListServiceSpecificCredentials"}  # it pages, and no SDK has a paginator of it
 MANY = 103  # services that take no page size page at 100
 
 
@@ -83,6 +84,10 @@ class World:
             self.add("iam", f"List{title}s", {"PathPrefix": f"/{n}/"}, f"{title}s[].{title}Name", ours)
         self.add("iam", "GetGroup", group, "Users[].UserName", ours)
         self.add("iam", "ListGroupsForUser", user, "Groups[].GroupName", ours)
+        credentials = [iam.create_service_specific_credential(**user, ServiceName="codecommit.amazonaws.com")
+                       ["ServiceSpecificCredential"]["ServiceSpecificCredentialId"] for _ in range(2)]
+        self.add("iam", "ListServiceSpecificCredentials", user,
+                 "ServiceSpecificCredentials[].ServiceSpecificCredentialId", credentials)
         self.add("iam", "ListAccessKeys", user, "AccessKeyMetadata[].AccessKeyId", keys)
         self.add("iam", "ListPolicies", {"PathPrefix": f"/{n}/"}, "Policies[].Arn", policies)
         self.add("iam", "ListPolicyVersions", {"PolicyArn": policies[0]}, "Versions[].VersionId", ["v1", "v2"])
@@ -219,6 +224,10 @@ class World:
                  "pipelineExecutionSummaries[].pipelineExecutionId", executions)
         self.add("codepipeline", "ListActionExecutions", {"pipelineName": names[0]}, "actionExecutionDetails[].actionExecutionId", actions)
         self.add("codepipeline", "ListTagsForResource", {"resourceArn": arn}, "tags[].key", ["k0", "k1", "k2"])
+
+    def at(self, operation, service=None):
+        """The listing of an operation."""
+        return next(one for one in self.listings if one.operation == operation and service in (None, one.service))
 
     def stop(self):
         self.account.codedeploy.stop_deployment(deploymentId=self.fleet)

@@ -13,7 +13,7 @@
 //! [`validate`] and `paging`.
 
 pub mod client;
-mod paging;
+pub mod paging;
 pub mod protocol;
 pub mod route;
 pub mod server;

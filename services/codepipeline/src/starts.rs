@@ -21,6 +21,17 @@ pub struct Start {
     pub token: Option<String>,
 }
 
+/// What a client's token begins with. One token with two different questions is refused; an event's token is the
+/// event's, whatever the pipeline makes of it by now.
+pub const CLIENT_TOKEN: &str = "client:";
+
+impl Start {
+    fn asked(&self) -> Option<Asked> {
+        let by_client = self.token.as_ref().is_some_and(|token| token.starts_with(CLIENT_TOKEN));
+        by_client.then(|| Asked { variables: self.variables.clone(), pins: self.pins.clone() })
+    }
+}
+
 impl Flow {
     /// Starts a standard execution, and answers its id.
     pub async fn start(&self, pipeline: &PipelineDoc, start: &Start) -> Result<String, Fault> {
@@ -28,8 +39,16 @@ impl Flow {
     }
 
     async fn try_start(&self, pipeline: &PipelineDoc, start: &Start) -> Result<String, Fault> {
+        let asked = start.asked();
         if let Some(known) = self.started_before(pipeline, start.token.as_deref()).await? {
-            return Ok(known);
+            // What an earlier version wrote has no question to compare.
+            if asked.is_some() && known.asked.is_some() && asked != known.asked {
+                return Err(ApiError::validation(
+                    "The clientRequestToken was used before, with other variables or source revisions: use a new token",
+                )
+                .into());
+            }
+            return Ok(known.execution);
         }
         let loaded = self.load(pipeline, None).await?;
         let version = loaded.world.board.version;
@@ -41,7 +60,7 @@ impl Flow {
         execution.pins = start.pins.clone();
         let execution_id = execution.id.clone();
         let mut step = Step::new(Event::Start(Box::new(execution)));
-        self.note_token(pipeline, start.token.as_deref(), &execution_id, &mut step);
+        self.note_token(pipeline, start.token.as_deref(), &execution_id, asked, &mut step);
         self.attempt_on(pipeline, loaded, step).await?;
         Ok(execution_id)
     }
@@ -68,7 +87,7 @@ impl Flow {
         token: Option<&str>,
     ) -> Result<String, Fault> {
         if let Some(known) = self.started_before(pipeline, token).await? {
-            return Ok(known);
+            return Ok(known.execution);
         }
         let loaded = self.load(pipeline, Some(target)).await?;
         let version = loaded.world.board.version;
@@ -87,7 +106,7 @@ impl Flow {
         execution.revisions = source.revisions.clone();
         let execution_id = execution.id.clone();
         let mut step = Step::new(Event::Start(Box::new(execution)));
-        self.note_token(pipeline, token, &execution_id, &mut step);
+        self.note_token(pipeline, token, &execution_id, None, &mut step);
         self.attempt_on(pipeline, loaded, step).await?;
         Ok(execution_id)
     }
@@ -96,18 +115,26 @@ impl Flow {
         &self,
         pipeline: &PipelineDoc,
         token: Option<&str>,
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<Option<StartToken>, Fault> {
         let Some(token) = token else { return Ok(None) };
         let known = self.store.get::<StartToken>(&StartToken::key_of(&pipeline.generation, token)).await?;
-        Ok(known.map(|known| known.doc.execution))
+        Ok(known.map(|known| known.into_doc()))
     }
 
-    fn note_token(&self, pipeline: &PipelineDoc, token: Option<&str>, execution: &str, step: &mut Step<'_>) {
+    fn note_token(
+        &self,
+        pipeline: &PipelineDoc,
+        token: Option<&str>,
+        execution: &str,
+        asked: Option<Asked>,
+        step: &mut Step<'_>,
+    ) {
         if let Some(token) = token {
             step.also.create(&StartToken {
                 generation: pipeline.generation.clone(),
                 token: token.to_owned(),
                 execution: execution.to_owned(),
+                asked,
             });
         }
     }

@@ -4,7 +4,7 @@
 //! Listings never scan: executions and action executions have small index documents whose keys sort by
 //! time, and the trigger index is keyed by what the event names.
 
-use crate::state::{ActionStatus, Artifact, Board, Execution, Products};
+use crate::state::{ActionStatus, Artifact, Board, Execution, Products, SourcePin};
 use crate::structure::CustomType;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -280,6 +280,16 @@ pub struct StartToken {
     pub generation: String,
     pub token: String,
     pub execution: String,
+    /// What a client asked for with its token; nothing where an event started the execution.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+}
+
+/// What must be the same where a client's token is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub variables: BTreeMap<String, String>,
+    pub pins: BTreeMap<String, SourcePin>,
 }
 
 impl StartToken {

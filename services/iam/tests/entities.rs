@@ -90,8 +90,6 @@ async fn listings_go_by_path_and_marker() {
         }
     }
     assert_eq!(names, ["u0", "u2", "u4", "u6"]);
-    let input = ListUsersInput { marker: Some("???".into()), ..ListUsersInput::default() };
-    refused(world.iam.list_users(&root, input).await, "ValidationError", "Invalid Marker.");
 }
 
 #[tokio::test]

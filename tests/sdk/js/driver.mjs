@@ -10,12 +10,24 @@ const CLIENTS = { iam: "IAM", sts: "STS", s3: "S3", codecommit: "CodeCommit", co
   codepipeline: "CodePipeline", codedeploy: "CodeDeploy", logs: "CloudWatchLogs" };
 const made = new Map();
 
+// This machine's clock, as wrong as a question says.
+const True = Date;
+let skew = 0;
+globalThis.Date = class extends True {
+  constructor(...given) {
+    super(...(given.length ? given : [True.now() + skew]));
+  }
+  static now() {
+    return True.now() + skew;
+  }
+};
+
 function sdk(service) {
   return require("@aws-sdk/client-" + (PACKAGES[service] ?? service));
 }
 
-function client({ service, keys, endpoint, attempts }) {
-  const name = JSON.stringify([service, keys, endpoint, attempts]);
+function client({ service, keys, endpoint, attempts, skewMs }) {
+  const name = JSON.stringify([service, keys, endpoint, attempts, skewMs]);
   if (!made.has(name)) {
     const [accessKeyId, secretAccessKey] = keys;
     made.set(name, new (sdk(service)[CLIENTS[service] + "Client"])({
@@ -51,6 +63,7 @@ async function pages(question, input) {
 }
 
 async function answer(question) {
+  skew = question.skewMs ?? 0;
   const module = sdk(question.service);
   const input = untag(question.input);
   if (question.waiter) {

@@ -150,7 +150,7 @@ impl Work {
             self.input = Some(input.clone());
         }
         validate::check(model, operation, &input)?;
-        let seal = paging::open(model, operation, &mut input)?;
+        let seal = paging::open(&call, model, operation, &mut input)?;
         let mut output = self.dispatch(service, operation.name, call.clone(), input).await?;
         if let Some(seal) = seal {
             seal.close(&mut output);

@@ -172,4 +172,6 @@ mod tests {
 }
 
 #[cfg(test)]
+mod suite_tests;
+#[cfg(test)]
 mod vectors_tests;

@@ -1,6 +1,6 @@
 //! Report groups. <https://docs.aws.amazon.com/codebuild/latest/APIReference/API_CreateReportGroup.html>.
 
-use super::lists::{MAX_SORTED, page_of};
+use super::lists::{READ_AT_ONCE, all, page_of, timed};
 use super::required;
 use crate::CodeBuildService;
 use crate::store::{CasesDoc, ReportDoc, ReportGroupDoc};
@@ -99,19 +99,22 @@ pub async fn list(
 ) -> Result<ListReportGroupsOutput, ApiError> {
     call.authorize("codebuild:ListReportGroups", "*", &[])?;
     let prefix = key(&[&call.account, &call.region, ""]);
-    let page = service.store.list::<ReportGroupDoc>(&prefix, None, MAX_SORTED, Order::Ascending).await?;
-    let mut groups: Vec<_> = page.items.into_iter().map(|doc| doc.into_doc().group).collect();
-    match input.sort_by.as_deref() {
-        Some("CREATED_TIME") => groups.sort_by_key(|group| group.created),
-        Some("LAST_MODIFIED_TIME") => groups.sort_by_key(|group| group.last_modified),
-        _ => {}
-    }
-    if input.sort_order.as_deref() == Some("DESCENDING") {
-        groups.reverse();
-    }
-    let arns = groups.into_iter().filter_map(|group| group.arn).collect();
+    let order = match input.sort_order.as_deref() {
+        Some("DESCENDING") => Order::Descending,
+        _ => Order::Ascending,
+    };
+    let groups: Vec<ReportGroupDoc> = all(&service.store, &prefix).await?;
+    let keyed = groups.into_iter().filter_map(|doc| {
+        let (group, arn) = (&doc.group, doc.group.arn.clone()?);
+        let key = match input.sort_by.as_deref() {
+            Some("CREATED_TIME") => timed(group.created, &arn),
+            Some("LAST_MODIFIED_TIME") => timed(group.last_modified, &arn),
+            _ => arn.clone(),
+        };
+        Some((key, arn))
+    });
     let limit = input.max_results.unwrap_or(PAGE).clamp(1, PAGE) as usize;
-    let (arns, next_token) = page_of(arns, input.next_token.as_deref(), limit)?;
+    let (arns, next_token) = page_of(keyed.collect(), order, input.next_token.as_deref(), limit)?;
     Ok(ListReportGroupsOutput { report_groups: Some(arns), next_token })
 }
 
@@ -129,14 +132,19 @@ pub async fn delete(
         return Err(invalid_input_exception(format!("Report group cannot be found: {arn}")));
     };
     let prefix = key(&[&call.account, &call.region, &name, ""]);
-    let reports = service.store.list::<ReportDoc>(&prefix, None, MAX_SORTED, Order::Ascending).await?;
-    if !reports.items.is_empty() && !input.delete_reports.unwrap_or(false) {
-        return Err(invalid_input_exception(format!(
-            "Report group {arn} holds reports; delete them first, or set deleteReports"
-        )));
-    }
-    for report in &reports.items {
-        service.delete_report(report).await?;
+    loop {
+        let reports = service.store.list::<ReportDoc>(&prefix, None, READ_AT_ONCE, Order::Ascending).await?;
+        if reports.items.is_empty() {
+            break;
+        }
+        if !input.delete_reports.unwrap_or(false) {
+            return Err(invalid_input_exception(format!(
+                "Report group {arn} holds reports; delete them first, or set deleteReports"
+            )));
+        }
+        for report in &reports.items {
+            service.delete_report(report).await?;
+        }
     }
     let mut txn = Txn::new();
     txn.delete(&group);

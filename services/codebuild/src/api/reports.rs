@@ -1,7 +1,7 @@
 //! Reports and their test cases.
 //! <https://docs.aws.amazon.com/codebuild/latest/APIReference/API_DescribeTestCases.html>.
 
-use super::lists::{MAX_SORTED, page_of};
+use super::lists::{all, order, page_of, timed};
 use super::report_groups::group_of;
 use super::required;
 use crate::CodeBuildService;
@@ -49,7 +49,7 @@ pub async fn get(
 struct Listing {
     prefix: String,
     status: Option<String>,
-    ascending: bool,
+    order: Order,
     token: Option<String>,
     limit: Option<i64>,
 }
@@ -58,16 +58,14 @@ async fn listed(
     service: &CodeBuildService,
     listing: Listing,
 ) -> Result<(Vec<String>, Option<String>), ApiError> {
-    let page = service.store.list::<ReportDoc>(&listing.prefix, None, MAX_SORTED, Order::Ascending).await?;
-    let mut reports: Vec<_> = page.items.into_iter().map(|doc| doc.into_doc()).collect();
+    let mut reports: Vec<ReportDoc> = all(&service.store, &listing.prefix).await?;
     reports.retain(|doc| listing.status.is_none() || doc.report.status == listing.status);
-    reports.sort_by(|a, b| (a.created_at, &a.uuid).cmp(&(b.created_at, &b.uuid)));
-    if !listing.ascending {
-        reports.reverse();
-    }
-    let arns = reports.into_iter().filter_map(|doc| doc.report.arn).collect();
+    let keyed = reports.into_iter().filter_map(|doc| {
+        let key = timed(Some(doc.created_at), &doc.uuid);
+        Some((key, doc.report.arn?))
+    });
     let limit = listing.limit.unwrap_or(PAGE).clamp(1, PAGE) as usize;
-    page_of(arns, listing.token.as_deref(), limit)
+    page_of(keyed.collect(), listing.order, listing.token.as_deref(), limit)
 }
 
 pub async fn list(
@@ -79,7 +77,7 @@ pub async fn list(
     let listing = Listing {
         prefix: key(&[&call.account, &call.region, ""]),
         status: input.filter.and_then(|filter| filter.status),
-        ascending: input.sort_order.as_deref() == Some("ASCENDING"),
+        order: order(input.sort_order.as_deref()),
         token: input.next_token,
         limit: input.max_results,
     };
@@ -102,7 +100,7 @@ pub async fn list_for_group(
     let listing = Listing {
         prefix: key(&[&call.account, &call.region, &group, ""]),
         status: input.filter.and_then(|filter| filter.status),
-        ascending: input.sort_order.as_deref() == Some("ASCENDING"),
+        order: order(input.sort_order.as_deref()),
         token: input.next_token,
         limit: input.max_results,
     };
@@ -134,7 +132,10 @@ pub async fn cases(
         }
     }
     let limit = input.max_results.unwrap_or(CASES_PAGE).clamp(1, CASES_PAGE) as usize;
-    let (found, next_token) = page_of(found, input.next_token.as_deref(), limit)?;
+    // A report's cases stay as they are, in their own order.
+    let found = found.into_iter().enumerate().map(|(number, case)| (format!("{number:010}"), case));
+    let token = input.next_token.as_deref();
+    let (found, next_token) = page_of(found.collect(), Order::Ascending, token, limit)?;
     let shown = found.into_iter().map(|case| render(case, &report)).collect();
     Ok(DescribeTestCasesOutput { test_cases: Some(shown), next_token })
 }

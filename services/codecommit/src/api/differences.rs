@@ -39,7 +39,8 @@ pub async fn get_differences(
         let new = at(objects, after.tree, after_path.as_deref())?;
         let (old_base, new_base) = (before_path.unwrap_or_default(), after_path.unwrap_or_default());
         let found = tree::compare(objects, "", old, Some(new))?;
-        let (found, next_token) = page(found, next_token.as_deref(), limit)?;
+        let found = found.into_iter().map(|found| (found.path.clone(), found)).collect();
+        let (found, next_token) = page(found, false, next_token.as_deref(), limit)?;
         let differences = found.into_iter().map(|found| render(found, &old_base, &new_base)).collect();
         Ok(GetDifferencesOutput { differences: Some(differences), next_token })
     };

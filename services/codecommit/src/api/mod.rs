@@ -102,16 +102,23 @@ fn untoken(token: Option<&str>) -> Result<Option<String>, Error> {
     text.map(Some).ok_or(Error::InvalidToken)
 }
 
-/// One page of a list that is whole in memory, by its offset.
-fn page<T>(items: Vec<T>, next_token: Option<&str>, limit: usize) -> Result<(Vec<T>, Option<String>), Error> {
-    let offset = match untoken(next_token)? {
-        Some(text) => text.parse::<usize>().map_err(|_| Error::InvalidToken)?,
-        None => 0,
-    };
-    let total = items.len();
-    let page: Vec<T> = items.into_iter().skip(offset).take(limit).collect();
-    let end = offset.saturating_add(page.len());
-    Ok((page, (end < total).then(|| token(&end.to_string()))))
+/// One page of a list that is whole in memory, in the order of its keys; the token is the last one's, so that
+/// what comes or goes between two pages takes nothing else with it.
+fn page<T>(
+    mut items: Vec<(String, T)>,
+    descending: bool,
+    next_token: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<T>, Option<String>), Error> {
+    let after = untoken(next_token)?;
+    items.sort_by(|(left, _), (right, _)| if descending { right.cmp(left) } else { left.cmp(right) });
+    items.retain(|(key, _)| {
+        after.as_ref().is_none_or(|after| if descending { key < after } else { key > after })
+    });
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|(key, _)| token(key));
+    Ok((items.into_iter().map(|(_, item)| item).collect(), next))
 }
 
 /// `maxResults`, up to what one page holds.
@@ -185,19 +192,25 @@ mod tests {
 
     #[test]
     fn pages_follow_each_other_to_the_end() {
-        let mut seen = Vec::new();
-        let mut next: Option<String> = None;
-        loop {
-            let (items, token) = page((0..7).collect(), next.as_deref(), 3).unwrap();
-            seen.extend(items);
-            match token {
-                Some(token) => next = Some(token),
-                None => break,
+        for descending in [false, true] {
+            let mut left: Vec<u32> = (10..17).collect();
+            let (mut seen, mut next) = (Vec::new(), None::<String>);
+            loop {
+                let keyed = left.iter().map(|number| (number.to_string(), *number)).collect();
+                let (items, token) = page(keyed, descending, next.as_deref(), 3).unwrap();
+                left.retain(|number| !items.contains(number));
+                seen.extend(items);
+                match token {
+                    Some(token) => next = Some(token),
+                    None => break,
+                }
             }
+            seen.sort_unstable_by(|left, right| if descending { right.cmp(left) } else { left.cmp(right) });
+            assert!(left.is_empty(), "{left:?} were left out");
+            assert_eq!(seen.len(), 7);
         }
-        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
-        for bad in ["", "x", "djE6eA==", "MQ=="] {
-            assert!(page(vec![1], Some(bad), 3).is_err(), "{bad}");
+        for bad in ["", "x", "MQ=="] {
+            assert!(page(vec![(String::new(), 1)], false, Some(bad), 3).is_err(), "{bad}");
         }
         assert!(limit(Some(0), 5).is_err() && limit(Some(-1), 5).is_err());
         assert_eq!(limit(Some(9), 5).unwrap(), 5);

@@ -167,23 +167,15 @@ pub async fn list_repositories(
         Some("descending") => true,
         Some(other) => return Err(Error::InvalidOrder(names::shown(other))),
     };
-    let mut found = store::names(&service.store, &call.account, &call.region).await?;
-    if by_date {
-        let mut dated = Vec::with_capacity(found.len());
-        for name in found {
-            if let Some(repository) = store::by_id(&service.store, &name.repository_id).await? {
-                dated.push((repository.modified_at, name));
-            }
+    let mut found = Vec::new();
+    for name in store::names(&service.store, &call.account, &call.region).await? {
+        if !by_date {
+            found.push((name.name.clone(), name));
+        } else if let Some(repository) = store::by_id(&service.store, &name.repository_id).await? {
+            found.push((format!("{:020} {}", repository.modified_at.as_millis(), name.name), name));
         }
-        dated.sort_by(|(left, left_name), (right, right_name)| {
-            (left, &left_name.name).cmp(&(right, &right_name.name))
-        });
-        found = dated.into_iter().map(|(_, name)| name).collect();
     }
-    if descending {
-        found.reverse();
-    }
-    let (found, next_token) = page(found, input.next_token.as_deref(), PAGE)?;
+    let (found, next_token) = page(found, descending, input.next_token.as_deref(), PAGE)?;
     let pair = |name: Name| RepositoryNameIdPair {
         repository_name: Some(name.name),
         repository_id: Some(name.repository_id),

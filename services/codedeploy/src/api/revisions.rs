@@ -4,15 +4,14 @@
 use super::common::*;
 use crate::CodeDeployService;
 use crate::store::{Application, Revision, revision_identity};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use towpath_api::{ApiError, Call, Timestamp};
 use towpath_api_codedeploy::*;
-use towpath_store::{Order, Txn, Versioned, key};
+use towpath_store::{Document, Order, Txn, Versioned, key};
 
 const MAX_DESCRIPTION_CHARS: usize = 256;
-/// Revisions of an application that ListApplicationRevisions sorts in memory.
-const MAX_SORTED: usize = 10_000;
+/// What ListApplicationRevisions, which sorts in memory, reads from the store at a time.
+const READ_AT_ONCE: usize = 1000;
 
 pub fn description(text: Option<String>) -> Result<Option<String>, ApiError> {
     match text {
@@ -224,9 +223,9 @@ pub async fn list_application_revisions(
             )));
         }
     };
-    let turn: fn(Ordering) -> Ordering = match input.sort_order.as_deref() {
-        None | Some("ascending") => |order| order,
-        Some("descending") => Ordering::reverse,
+    let descending = match input.sort_order.as_deref() {
+        None | Some("ascending") => false,
+        Some("descending") => true,
         Some(other) => {
             return Err(errors::invalid_sort_order_exception(format!(
                 "The sort order is invalid: {other:?}"
@@ -248,7 +247,7 @@ pub async fn list_application_revisions(
             )));
         }
     };
-    let start = offset(input.next_token)?;
+    let after = after(input.next_token)?;
     let application = service.application(&name).await?;
     let targets = targets(service, &application).await?;
     let mut all = all(service, &application).await?;
@@ -262,28 +261,45 @@ pub async fn list_application_revisions(
                 .is_none_or(|prefix| s3.key.unwrap_or_default().starts_with(prefix))
             && deployed.is_none_or(|deployed| deployed == is_target)
     });
-    all.sort_by(|a, b| turn(by(a).cmp(&by(b))));
-    let more = all.len() > start + PAGE;
-    let page = all.iter().skip(start).take(PAGE).map(|revision| revision.location.clone()).collect();
-    Ok(ListApplicationRevisionsOutput {
-        revisions: Some(page),
-        next_token: next_token(more.then(|| (start + PAGE).to_string())),
-    })
+    // By a key of its own, so that what comes between two pages takes nothing else with it.
+    let keyed = |revision: &Revision| {
+        format!("{:020} {}", by(revision).map_or(-1, Timestamp::as_millis) + 1, Document::key(revision))
+    };
+    let all = all.iter().map(|revision| (keyed(revision), revision.location.clone())).collect();
+    let (revisions, next) = page(all, descending, after.as_deref());
+    Ok(ListApplicationRevisionsOutput { revisions: Some(revisions), next_token: next_token(next) })
 }
 
-fn offset(token: Option<String>) -> Result<usize, ApiError> {
-    match after(token)? {
-        None => Ok(0),
-        Some(text) => text.parse().ok().filter(|start| *start <= MAX_SORTED).ok_or_else(|| {
-            errors::invalid_next_token_exception("The next token was specified in an invalid format")
-        }),
-    }
+/// One page of locations in the order of their keys, and the last one's key where there are more.
+fn page(
+    mut all: Vec<(String, RevisionLocation)>,
+    descending: bool,
+    after: Option<&str>,
+) -> (Vec<RevisionLocation>, Option<String>) {
+    all.retain(|(key, _)| {
+        after.is_none_or(|after| if descending { key.as_str() < after } else { key.as_str() > after })
+    });
+    all.sort_by(|(a, _), (b, _)| if descending { b.cmp(a) } else { a.cmp(b) });
+    let more = all.len() > PAGE;
+    all.truncate(PAGE);
+    let next = all.last().filter(|_| more).map(|(key, _)| key.clone());
+    (all.into_iter().map(|(_, location)| location).collect(), next)
 }
 
 async fn all(
     service: &CodeDeployService,
     application: &Application,
 ) -> Result<Vec<Versioned<Revision>>, ApiError> {
-    let page = service.store.list(&key(&[&application.id, ""]), None, MAX_SORTED, Order::Ascending).await?;
-    Ok(page.items)
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = service
+            .store
+            .list(&key(&[&application.id, ""]), after.as_deref(), READ_AT_ONCE, Order::Ascending)
+            .await?;
+        found.extend(page.items);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(found),
+        }
+    }
 }

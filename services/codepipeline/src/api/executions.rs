@@ -6,7 +6,7 @@ use crate::error::Fault;
 use crate::flow::Step;
 use crate::render;
 use crate::retrying;
-use crate::starts::Start;
+use crate::starts::{CLIENT_TOKEN, Start};
 use crate::state::{Event, SourcePin, StopRequest, Trigger};
 use crate::structure::providers::parse_bool;
 use crate::structure::{Provider, Structure};
@@ -34,7 +34,7 @@ pub async fn start_pipeline_execution(
         trigger: Trigger { kind: trigger_type::START_PIPELINE_EXECUTION.into(), detail: call.caller.arn() },
         variables,
         pins: pins(&structure, &input.source_revisions.unwrap_or_default())?,
-        token: input.client_request_token.map(|token| format!("client:{token}")),
+        token: input.client_request_token.map(|token| format!("{CLIENT_TOKEN}{token}")),
     };
     let execution = service.flow.start(&pipeline, &start).await?;
     Ok(StartPipelineExecutionOutput { pipeline_execution_id: Some(execution) })

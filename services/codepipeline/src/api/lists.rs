@@ -115,7 +115,8 @@ pub async fn list_action_executions(
     Ok(ListActionExecutionsOutput { action_execution_details: Some(details), next_token })
 }
 
-/// The latest run of every action of one execution, newest first. At most 500; the token is a position.
+/// The latest run of every action of one execution, newest first. At most 500; the token is the last one's stage
+/// and action, for more begin while pages are read.
 async fn latest_actions(
     service: &Pipelines,
     pipeline: &PipelineDoc,
@@ -125,23 +126,25 @@ async fn latest_actions(
 ) -> Result<(Vec<String>, Option<String>), Fault> {
     let found = service.flow.execution(pipeline, execution).await?.execution;
     let structure = service.flow.structure(&pipeline.generation, found.version).await?;
-    let mut ids = Vec::new();
+    let mut runs = Vec::new();
     for stage in structure.stages.iter().rev() {
         let Some(run) = found.stages.get(&stage.name) else { continue };
         let mut actions: Vec<_> = stage.actions.iter().collect();
         actions.sort_by_key(|action| std::cmp::Reverse(action.run_order));
-        ids.extend(
-            actions.iter().filter_map(|action| run.actions.get(&action.name)).map(|run| run.id.clone()),
-        );
+        let ran = |name: &String| Some((key(&[&stage.name, name]), run.actions.get(name)?.id.clone()));
+        runs.extend(actions.iter().filter_map(|action| ran(&action.name)));
     }
     let from = match read_token(token, "")? {
         None => 0,
-        Some(text) => text.parse::<usize>().map_err(|_| {
-            errors::invalid_next_token_exception("The next token was specified in an invalid format.")
-        })?,
+        Some(last) => {
+            let position = runs.iter().position(|(place, _)| *place == last).ok_or_else(|| {
+                errors::invalid_next_token_exception("The next token was specified in an invalid format.")
+            })?;
+            position + 1
+        }
     };
-    let page: Vec<String> = ids.iter().skip(from).take(limit).cloned().collect();
-    let end = from.saturating_add(page.len());
-    let next = (end < ids.len()).then(|| id::base64_encode(end.to_string().as_bytes()));
-    Ok((page, next))
+    let more = runs.len() > from + limit;
+    let page: Vec<_> = runs.into_iter().skip(from).take(limit).collect();
+    let next = page.last().filter(|_| more).map(|(place, _)| id::base64_encode(place.as_bytes()));
+    Ok((page.into_iter().map(|(_, id)| id).collect(), next))
 }

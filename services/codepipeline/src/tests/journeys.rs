@@ -240,6 +240,9 @@ async fn variables_have_defaults_and_start_values() {
     let id = service.start_pipeline_execution(&life.call, start(&[("Env", "prod")])).await.unwrap();
     let again = service.start_pipeline_execution(&life.call, start(&[("Env", "prod")])).await.unwrap();
     assert_eq!(id, again, "the same token starts one execution");
+    let other = service.start_pipeline_execution(&life.call, start(&[("Env", "test")])).await.unwrap_err();
+    assert_eq!(other.code, "ValidationException");
+    assert!(other.message.contains("clientRequestToken"), "{other}");
     let execution = id.pipeline_execution_id.unwrap();
     town.build(&life, &execution, "Package", "SUCCEEDED").await;
     let values: BTreeMap<String, String> = town.builders.requests()[0]

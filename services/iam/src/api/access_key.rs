@@ -69,7 +69,7 @@ pub async fn list(
     for id in &user.access_keys {
         keys.extend(service.store.get::<AccessKeyDoc>(id).await.map_err(Problem::from)?);
     }
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (keys, marker) = paging.of(keys, |key| key.id.clone());
     let metadata = keys.iter().map(|key| AccessKeyMetadata {
         user_name: Some(user.name.clone()),

@@ -126,7 +126,7 @@ pub async fn list(
     if let Some(wanted) = &input.service_name {
         credentials.retain(|(_, credential)| credential.service == *wanted);
     }
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (credentials, marker) = paging.of(credentials, |(_, credential)| Document::key(credential));
     let rendered = credentials.into_iter().map(|(user_name, stored)| ServiceSpecificCredentialMetadata {
         user_name: Some(user_name),

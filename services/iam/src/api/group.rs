@@ -54,7 +54,7 @@ pub async fn get(
     for id in &group.members {
         members.extend(service.by_id::<UserDoc>(id).await?);
     }
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (members, marker) = paging.of(members, |user| user.name.to_lowercase());
     Ok(GetGroupOutput {
         group: Some(render::group(service.account(), &group)),
@@ -70,7 +70,7 @@ pub async fn list(
     input: ListGroupsInput,
 ) -> Result<ListGroupsOutput, ApiError> {
     call.authorize("iam:ListGroups", &entity_arn(service.account(), EntityKind::Group, "/", ""), &[])?;
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (groups, marker) = service.list_entities::<GroupDoc>(&paging, input.path_prefix.as_deref()).await?;
     Ok(ListGroupsOutput {
         groups: Some(groups.iter().map(|group| render::group(service.account(), group)).collect()),

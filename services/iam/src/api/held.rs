@@ -182,7 +182,7 @@ macro_rules! operations_of {
             ) -> Result<$attached_out, ApiError> {
                 let action = concat!("iam:", stringify!($attached));
                 let target = Target { service, call, action, name: required(input.$name, $wire_name)? };
-                let paging = Paging::new(input.marker, input.max_items)?;
+                let paging = Paging::new(input.marker, input.max_items);
                 let (policies, marker) = target.attached::<$document>(paging, input.path_prefix).await?;
                 Ok($attached_out {
                     attached_policies: Some(policies),
@@ -218,7 +218,7 @@ macro_rules! operations_of {
             ) -> Result<$list_out, ApiError> {
                 let action = concat!("iam:", stringify!($list));
                 let target = Target { service, call, action, name: required(input.$name, $wire_name)? };
-                let paging = Paging::new(input.marker, input.max_items)?;
+                let paging = Paging::new(input.marker, input.max_items);
                 let (names, marker) = target.list::<$document>(paging).await?;
                 Ok($list_out { policy_names: Some(names), is_truncated: Some(marker.is_some()), marker })
             }

@@ -71,7 +71,7 @@ pub async fn list(
     for id in &user.groups {
         groups.extend(service.by_id::<GroupDoc>(id).await?);
     }
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (groups, marker) = paging.of(groups, |group| group.name.to_lowercase());
     Ok(ListGroupsForUserOutput {
         groups: Some(groups.iter().map(|group| render::group(service.account(), group)).collect()),

@@ -168,7 +168,7 @@ pub async fn list(
                 _ => true,
             }
     });
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (policies, marker) = paging.of(policies, |policy| {
         format!("{}\n{}", policy.policy_name.as_deref().unwrap_or(""), policy.arn.as_deref().unwrap_or(""))
     });

@@ -99,7 +99,7 @@ pub async fn list(
     let arn = required(input.policy_arn, "policyArn")?;
     let policy = service.authorized_policy(call, "iam:ListPolicyVersions", &arn, Context::default()).await?;
     let (versions, default) = versions(&policy);
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     // Newest first.
     let (versions, marker) = paging.of(versions, |(number, _)| format!("{:010}", u32::MAX - number));
     let rendered = versions.iter().map(|(number, version)| render(*number, default, version, false));

@@ -135,7 +135,7 @@ pub async fn list(
     input: ListRolesInput,
 ) -> Result<ListRolesOutput, ApiError> {
     call.authorize("iam:ListRoles", &entity_arn(service.account(), EntityKind::Role, "/", ""), &[])?;
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (roles, marker) = service.list_entities::<RoleDoc>(&paging, input.path_prefix.as_deref()).await?;
     let mut rendered = Vec::with_capacity(roles.len());
     for role in &roles {

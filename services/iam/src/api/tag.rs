@@ -86,7 +86,7 @@ async fn untag<E: Bounded>(
 }
 
 fn paged(tags: &[StoredTag], marker: Option<String>, max_items: Option<i64>) -> Result<Page<Tag>, Problem> {
-    let paging = Paging::new(marker, max_items)?;
+    let paging = Paging::new(marker, max_items);
     let (tags, marker) = paging.of(tags.to_vec(), |tag| tag.key.clone());
     Ok((render::tags(&tags), marker))
 }

@@ -114,7 +114,7 @@ pub async fn list(
     // An entity that has the policy both ways is listed once.
     attachments.sort_by(|a, b| (a.kind, &a.entity_id).cmp(&(b.kind, &b.entity_id)));
     attachments.dedup_by(|a, b| (a.kind, &a.entity_id) == (b.kind, &b.entity_id));
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (attachments, marker) =
         paging.of(attachments, |attachment| key(&[attachment.kind.as_str(), &attachment.entity_id]));
     let prefix = input.path_prefix.unwrap_or_else(|| "/".to_owned());

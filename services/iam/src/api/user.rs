@@ -82,7 +82,7 @@ pub async fn list(
     input: ListUsersInput,
 ) -> Result<ListUsersOutput, ApiError> {
     call.authorize("iam:ListUsers", &entity_arn(service.account(), EntityKind::User, "/", ""), &[])?;
-    let paging = Paging::new(input.marker, input.max_items)?;
+    let paging = Paging::new(input.marker, input.max_items);
     let (users, marker) = service.list_entities::<UserDoc>(&paging, input.path_prefix.as_deref()).await?;
     Ok(ListUsersOutput {
         users: Some(users.iter().map(|user| render::listed_user(service.account(), user)).collect()),

@@ -1,5 +1,6 @@
 //! Buckets: create, list, delete, versioning, tags.
 
+use super::listings::continued;
 use super::{instant, options};
 use crate::engine::S3;
 use crate::errors;
@@ -8,6 +9,7 @@ use s3s::S3Request;
 use s3s::dto::*;
 use towpath_api::{ApiError, Call};
 use towpath_store::Order;
+use towpath_wire::paging::Seal;
 
 const MAX_BUCKETS: usize = 10_000;
 
@@ -19,7 +21,8 @@ pub async fn list_buckets(
     let input = request.input;
     let limit = input.max_buckets.map_or(MAX_BUCKETS, |limit| limit.clamp(1, MAX_BUCKETS as i32) as usize);
     let prefix = input.prefix.clone().unwrap_or_default();
-    let mut after = input.continuation_token.clone();
+    let seal = Seal::new(call, &["ListBuckets", &prefix]);
+    let mut after = continued(&seal, input.continuation_token.as_deref())?;
     let mut buckets = Vec::new();
     let next = loop {
         let wanted = (limit - buckets.len()).min(1000);
@@ -42,7 +45,7 @@ pub async fn list_buckets(
     Ok(ListBucketsOutput {
         buckets: Some(buckets),
         owner: Some(Owner { id: Some(call.account.clone()), display_name: None }),
-        continuation_token: next,
+        continuation_token: next.map(|next| seal.wrap(&next)),
         prefix: input.prefix,
     })
 }

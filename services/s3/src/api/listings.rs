@@ -9,6 +9,7 @@ use crate::store::{Entry, Version};
 use s3s::S3Request;
 use s3s::dto::*;
 use towpath_api::{ApiError, Call};
+use towpath_wire::paging::Seal;
 
 const MAX_KEYS: i32 = 1000;
 
@@ -50,6 +51,12 @@ fn limit(max_keys: Option<i32>) -> Result<i32, ApiError> {
     }
 }
 
+/// Where a continuation token says to go on.
+pub(super) fn continued(seal: &Seal, token: Option<&str>) -> Result<Option<String>, ApiError> {
+    let incorrect = || errors::invalid_argument("The continuation token provided is incorrect");
+    token.map(|token| seal.unwrap(token).ok_or_else(incorrect)).transpose()
+}
+
 fn objects(listing: &Listing, names: Names, owner: Option<&str>) -> Vec<Object> {
     let rows = listing.objects.iter().filter_map(|version| Some((version, version.content()?)));
     rows.map(|(version, content)| Object {
@@ -78,17 +85,10 @@ pub async fn list_objects_v2(
     s3.bucket(&input.bucket).await?;
     let names = Names::new(input.encoding_type.as_ref());
     let max_keys = limit(input.max_keys)?;
-    let token =
-        match &input.continuation_token {
-            None => None,
-            Some(token) => {
-                let decoded =
-                    towpath_api::id::base64_decode(token).and_then(|bytes| String::from_utf8(bytes).ok());
-                Some(decoded.ok_or_else(|| {
-                    errors::invalid_argument("The continuation token provided is incorrect")
-                })?)
-            }
-        };
+    let (prefix, delimiter) = (input.prefix.as_deref(), input.delimiter.as_deref());
+    let question = [&input.bucket, prefix.unwrap_or_default(), delimiter.unwrap_or_default()];
+    let seal = Seal::new(call, &[&["ListObjectsV2"], question.as_slice()].concat());
+    let token = continued(&seal, input.continuation_token.as_deref())?;
     let listing = s3
         .list_current(&Query {
             bucket: &input.bucket,
@@ -108,10 +108,7 @@ pub async fn list_objects_v2(
         key_count: Some(listing.len() as i32),
         is_truncated: Some(listing.next.is_some()),
         continuation_token: input.continuation_token,
-        next_continuation_token: listing
-            .next
-            .as_ref()
-            .map(|next| towpath_api::id::base64_encode(next.as_bytes())),
+        next_continuation_token: listing.next.as_ref().map(|next| seal.wrap(next)),
         contents: Some(objects(&listing, names, owner)),
         common_prefixes: Some(prefixes(&listing, names)),
         encoding_type: input.encoding_type,
