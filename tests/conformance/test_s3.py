@@ -1,6 +1,7 @@
 """S3 through unmodified clients."""
 
 import hashlib
+import threading
 import urllib.request
 
 import boto3
@@ -153,6 +154,54 @@ def test_copies_share_content_and_outlive_their_source(account, bucket):
     account.s3.delete_object(Bucket=bucket, Key="from")
     got = account.s3.get_object(Bucket=bucket, Key="to")
     assert got["Body"].read() == b"copied" and got["Metadata"] == {"a": "b"}
+
+
+# Content of up to 16 KiB is kept elsewhere than larger content.
+@pytest.mark.parametrize("size", [0, 1, 16 << 10, (16 << 10) + 1])
+def test_content_of_every_size_is_read_copied_replaced_and_deleted(account, bucket, size):
+    s3, key, body = account.s3, f"size-{size}", bytes(n % 251 for n in range(size))
+    read = lambda **more: s3.get_object(**({"Bucket": bucket, "Key": key} | more))["Body"].read()
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket=bucket, Key=key, Body=body)
+    assert first["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+    assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == size
+    assert read() == body
+    if size:
+        assert read(Range=f"bytes={size // 2}-") == body[size // 2:]
+        assert read(Range="bytes=0-0") == body[:1]
+        assert read(Range="bytes=-1") == body[-1:]
+    source = {"Bucket": bucket, "Key": key}
+    s3.copy_object(Bucket=bucket, Key=key + "-copy", CopySource=source)
+    second = s3.copy_object(Bucket=bucket, Key=key, CopySource=source, Metadata={"again": "yes"}, MetadataDirective="REPLACE")
+    s3.delete_object(Bucket=bucket, Key=key, VersionId=first["VersionId"])
+    assert (read(), read(Key=key + "-copy"), read(VersionId=second["VersionId"])) == (body, body, body)
+    upload = s3.create_multipart_upload(Bucket=bucket, Key=key + "-parts")["UploadId"]
+    where = {"Bucket": bucket, "Key": key + "-parts", "UploadId": upload}
+    part = s3.upload_part_copy(**where, PartNumber=1, CopySource=source)["CopyPartResult"]["ETag"]
+    s3.complete_multipart_upload(**where, MultipartUpload={"Parts": [{"ETag": part, "PartNumber": 1}]})
+    s3.delete_object(Bucket=bucket, Key=key, VersionId=second["VersionId"])
+    assert (read(Key=key + "-parts"), read(Key=key + "-copy")) == (body, body)
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        read()
+
+
+def test_a_reader_of_what_is_being_replaced_gets_one_or_the_other(account, bucket):
+    s3, stop = account.s3, threading.Event()
+    bodies = {bytes([letter]) * 1000 for letter in b"ab"}
+
+    def write():
+        while not stop.is_set():
+            [s3.put_object(Bucket=bucket, Key="k", Body=body) for body in bodies]
+
+    s3.put_object(Bucket=bucket, Key="k", Body=next(iter(bodies)))
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() in bodies
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_denied_and_unknown_callers_get_nothing(account, bucket):

@@ -70,6 +70,14 @@ impl Flow {
             .ok_or_else(|| Fault::NoPipeline { account: id.account.clone(), name: id.name.clone() })
     }
 
+    /// The same without its declaration.
+    pub async fn pipeline_head(&self, id: &PipelineId) -> Result<PipelineHead, Fault> {
+        let found = self.store.get::<PipelineHead>(&id.key()).await?;
+        found
+            .map(Versioned::into_doc)
+            .ok_or_else(|| Fault::NoPipeline { account: id.account.clone(), name: id.name.clone() })
+    }
+
     pub async fn execution(&self, pipeline: &PipelineDoc, execution: &str) -> Result<ExecutionDoc, Fault> {
         self.execution_of(&pipeline.generation, &pipeline.id, execution).await
     }
@@ -129,11 +137,14 @@ impl Flow {
     }
 
     pub async fn board(&self, pipeline: &PipelineDoc) -> Result<Versioned<BoardDoc>, Fault> {
-        let board = self.store.get::<BoardDoc>(&pipeline.id.key()).await?;
-        board.filter(|board| board.generation == pipeline.generation).ok_or_else(|| Fault::NoPipeline {
-            account: pipeline.id.account.clone(),
-            name: pipeline.id.name.clone(),
-        })
+        self.board_of(&pipeline.id, &pipeline.generation).await
+    }
+
+    pub async fn board_of(&self, id: &PipelineId, generation: &str) -> Result<Versioned<BoardDoc>, Fault> {
+        let board = self.store.get::<BoardDoc>(&id.key()).await?;
+        board
+            .filter(|board| board.generation == generation)
+            .ok_or_else(|| Fault::NoPipeline { account: id.account.clone(), name: id.name.clone() })
     }
 
     /// Loads, decides and commits once. A conflict is the caller's to retry.

@@ -1,7 +1,8 @@
 //! Buckets, and what happens to a key: put, look up, delete, in one transaction each.
 
+use crate::content::Opened;
 use crate::errors;
-use crate::store::{BlobUse, Bucket, Content, Current, Entry, SweptBlob, Version, Versioning};
+use crate::store::{BlobUse, Bucket, Content, Current, Entry, SmallContent, SweptBlob, Version, Versioning};
 use crate::sweep;
 use std::sync::Arc;
 use towpath_api::{ApiError, Call, Event, Identity, Timestamp, id};
@@ -170,7 +171,31 @@ impl S3 {
         }
     }
 
-    /// Makes `content` the key's current object and emits S3's event for it.
+    /// The same object with its content. Between reading the record and small content the object may be
+    /// replaced: then it is the newer one.
+    pub async fn open(
+        &self,
+        bucket: &str,
+        object_key: &str,
+        version: Option<&str>,
+    ) -> Result<(Version, Opened), ApiError> {
+        for _ in 0..MAX_CONFLICTS {
+            let found = self.find(bucket, object_key, version).await?;
+            let content = found.content().ok_or_else(|| errors::no_such_key(object_key))?;
+            let Some(id) = &content.small else {
+                let opened = Opened::Blobs(content.pieces.clone());
+                return Ok((found, opened));
+            };
+            if let Some(small) = self.store.get::<SmallContent>(id).await.map_err(errors::storage)? {
+                let opened = Opened::small(content, &small).map_err(errors::io)?;
+                return Ok((found, opened));
+            }
+        }
+        Err(errors::contended())
+    }
+
+    /// Makes `content` the key's current object and emits S3's event for it. Where it is small, `extend`
+    /// creates its bytes.
     pub async fn put(
         &self,
         call: &Call,
@@ -249,7 +274,7 @@ impl S3 {
         if version.null
             && let Some(old) = self.null_version(&bucket.name, &version.key).await?
         {
-            self.drop_version(txn, &old);
+            self.drop_version(txn, &old).await?;
         }
         txn.create(version);
         for piece in version.content().into_iter().flat_map(|content| &content.pieces) {
@@ -258,12 +283,18 @@ impl S3 {
         Ok(())
     }
 
-    /// Removes a version's record, and has its content looked at.
-    fn drop_version(&self, txn: &mut Txn, version: &Versioned<Version>) {
+    /// Removes a version's record with its small content, or has its blobs looked at.
+    async fn drop_version(&self, txn: &mut Txn, version: &Versioned<Version>) -> Result<(), ApiError> {
         txn.delete(version);
+        if let Some(id) = version.content().and_then(|content| content.small.as_deref())
+            && let Some(small) = self.store.get::<SmallContent>(id).await.map_err(errors::storage)?
+        {
+            txn.delete(&small);
+        }
         for piece in version.content().into_iter().flat_map(|content| &content.pieces) {
             release(txn, &piece.blob, &version_owner(version));
         }
+        Ok(())
     }
 
     /// What DELETE without a version does: a delete marker where there are versions, else the end of
@@ -285,7 +316,7 @@ impl S3 {
             }
             let marker = if owner.versioning == Versioning::Never {
                 let Some(old) = self.null_version(bucket, object_key).await? else { return Ok(None) };
-                self.drop_version(&mut txn, &old);
+                self.drop_version(&mut txn, &old).await?;
                 None
             } else {
                 let marker = self.next_version(&owner, object_key, Entry::DeleteMarker).await?;
@@ -320,7 +351,7 @@ impl S3 {
             };
             let mut txn = Txn::new();
             txn.expect(&owner);
-            self.drop_version(&mut txn, &old);
+            self.drop_version(&mut txn, &old).await?;
             let newest = self.newest(bucket, object_key, 2).await?;
             if newest.first().is_some_and(|newest| newest.order == old.order) {
                 match newest.get(1).filter(|next| next.content().is_some()) {

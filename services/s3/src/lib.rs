@@ -5,11 +5,12 @@
 //! ([`store`]) and the content ([`content`]). Other services come in through the [`port`], in process.
 //!
 //! **What it owns.** Per bucket one document; per key the current object; per version of a key one
-//! record; per multipart upload one record and one per part; and the content of each in the home of blobs.
+//! record; per multipart upload one record and one per part; and the content of each: small content as a
+//! document beside its record, larger content in the home of blobs.
 //!
 //! **Invariants.**
 //! - A PUT is answered after its content is safe (synced, or acknowledged by the object store), and the
-//!   record that names it is committed. Content is never changed in place.
+//!   record that names it is committed; small content is committed with it. Content is never changed in place.
 //! - A record never names content that is gone: content is deleted by a job that the transaction which
 //!   dropped its last record has enqueued.
 //!

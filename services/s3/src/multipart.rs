@@ -75,12 +75,12 @@ impl S3 {
         object_key: &str,
         upload: &str,
         number: u32,
-        written: &Written,
+        written: &Written<Piece>,
     ) -> Result<Part, ApiError> {
         let part = Part {
             upload: upload.into(),
             number,
-            piece: written.piece.clone(),
+            piece: written.body.clone(),
             md5: written.md5.clone(),
             checksums: written.checksums.clone(),
             last_modified: self.store.now(),
@@ -154,6 +154,7 @@ impl S3 {
         let content = Content {
             size_bytes: pieces.iter().map(|piece| piece.size_bytes).sum(),
             pieces,
+            small: None,
             etag: composite_etag(&chosen),
             sha256,
             checksums,

@@ -1,7 +1,7 @@
 //! The door for services in the same process: [`Objects`] over the engine, with the caller's policies.
 
 use crate::access::authorize;
-use crate::content::{self, Wanted};
+use crate::content::{self, Opened, Wanted};
 use crate::engine::{S3, Unless};
 use crate::errors;
 use crate::store::{Content, Current, Headers, Version};
@@ -37,12 +37,12 @@ impl S3 {
         bucket: &str,
         object_key: &str,
         version: Option<&str>,
-    ) -> Result<(ObjectInfo, Content), ApiError> {
+    ) -> Result<(ObjectInfo, Opened), ApiError> {
         let action = if version.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
         authorize(call, action, &format!("arn:aws:s3:::{bucket}/{object_key}"))?;
-        let found = self.find(bucket, object_key, version).await?;
-        let content = found.content().cloned().ok_or_else(|| errors::no_such_key(object_key))?;
-        Ok((info(&found, &content), content))
+        let (found, opened) = self.open(bucket, object_key, version).await?;
+        let content = found.content().ok_or_else(|| errors::no_such_key(object_key))?;
+        Ok((info(&found, content), opened))
     }
 
     /// `lease`: the object is recorded only while it is held.
@@ -60,10 +60,12 @@ impl S3 {
     {
         authorize(call, "s3:PutObject", &format!("arn:aws:s3:::{bucket}/{object_key}"))?;
         self.bucket(bucket).await?;
-        let written = content::write(&self.blobs, body, Wanted::default()).await?;
+        let written = content::receive(&self.blobs, body, Wanted::default()).await?;
+        let (pieces, small) = written.body.named();
         let content = Content {
-            size_bytes: written.piece.size_bytes,
-            pieces: vec![written.piece],
+            size_bytes: written.size_bytes,
+            pieces,
+            small: small.as_ref().map(|small| small.id.clone()),
             etag: written.md5,
             sha256: written.sha256,
             checksums: written.checksums,
@@ -78,6 +80,7 @@ impl S3 {
         let unless = if options.only_if_absent { Unless::Exists } else { Unless::Never };
         let stored = self.put(call, (bucket, object_key), content, &unless, "PutObject", |txn| {
             lease.into_iter().for_each(|lease| _ = txn.guard(lease));
+            small.iter().for_each(|small| _ = txn.create(small));
         });
         let stored = stored.await?;
         let content = stored.content().cloned().ok_or_else(|| errors::no_such_key(object_key))?;
@@ -129,8 +132,8 @@ impl Objects for S3 {
         version: Option<&str>,
         destination: &Path,
     ) -> Result<ObjectInfo, ApiError> {
-        let (info, content) = self.readable(call, bucket, key, version).await?;
-        content::copy_to(&self.blobs, &content.pieces, destination).await.map_err(errors::io)?;
+        let (info, opened) = self.readable(call, bucket, key, version).await?;
+        opened.copy_to(&self.blobs, destination).await.map_err(errors::io)?;
         Ok(info)
     }
 
@@ -142,7 +145,7 @@ impl Objects for S3 {
         version: Option<&str>,
         limit_bytes: u64,
     ) -> Result<(ObjectInfo, Bytes), ApiError> {
-        let (info, content) = self.readable(call, bucket, key, version).await?;
+        let (info, opened) = self.readable(call, bucket, key, version).await?;
         if info.size_bytes > limit_bytes {
             return Err(errors::malformed(format!(
                 "s3://{bucket}/{key} has {} bytes; at most {limit_bytes} are read here",
@@ -150,7 +153,7 @@ impl Objects for S3 {
             )));
         }
         let mut bytes = BytesMut::with_capacity(info.size_bytes as usize);
-        let mut stream = std::pin::pin!(content::read(&self.blobs, &content.pieces, 0..info.size_bytes));
+        let mut stream = std::pin::pin!(opened.read(&self.blobs, 0..info.size_bytes));
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(errors::io)?);
         }

@@ -63,6 +63,9 @@ pub struct Headers {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     pub pieces: Vec<Piece>,
+    /// Where the content is small: the [`SmallContent`] that has all of it, and there are no pieces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<String>,
     pub size_bytes: u64,
     pub etag: String,
     /// Lower-case hex over the whole content.
@@ -124,6 +127,22 @@ impl Document for Current {
 
     fn key(&self) -> String {
         key(&[&self.0.bucket, &self.0.key])
+    }
+}
+
+/// The bytes of one version's small content, beside its record: both are committed, and deleted, together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SmallContent {
+    pub id: String,
+    /// Base64.
+    pub bytes: String,
+}
+
+impl Document for SmallContent {
+    const KIND: &'static str = "s3.small-content";
+
+    fn key(&self) -> String {
+        self.id.clone()
     }
 }
 

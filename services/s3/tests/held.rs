@@ -1,8 +1,10 @@
-//! What a holder stores that lost its job: nothing.
+//! The door for services in the same process: what a holder stores that lost its job (nothing), and what is
+//! left of small content that was replaced or deleted (nothing).
 
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use towpath_api::objects::{Objects, PutOptions};
@@ -12,7 +14,7 @@ use towpath_api::{
 };
 use towpath_s3::{Config, S3};
 use towpath_store::blobs::Blobs;
-use towpath_store::{Job, Options, Store, Txn};
+use towpath_store::{Job, Options, Store, Txn, backup};
 
 struct TestClock(AtomicI64);
 
@@ -58,13 +60,11 @@ impl Identity for Nobody {
     }
 }
 
-#[tokio::test]
-async fn an_object_is_recorded_only_while_its_job_is_held() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000)));
-    let options = Options::new(folder.path().join("store")).with_clock(clock.clone());
+/// A service on a folder of its own, and root's call.
+async fn service(folder: &Path, clock: Arc<TestClock>) -> (Store, Arc<S3>, Call) {
+    let options = Options::new(folder.join("store")).with_clock(clock.clone());
     let store = Store::open(options).await.unwrap();
-    let blobs = Blobs::open(folder.path().join("blobs")).await.unwrap();
+    let blobs = Blobs::open(folder.join("blobs")).await.unwrap();
     let config = Config { account: "000000000000".into(), region: "us-east-1".into(), domains: Vec::new() };
     let s3 = S3::new(store.clone(), blobs, Arc::new(Nobody), config);
     let call = Call {
@@ -78,6 +78,44 @@ async fn an_object_is_recorded_only_while_its_job_is_held() {
         gate: Arc::new(Everything),
     };
     s3.create_bucket("bucket").await.unwrap();
+    (store, s3, call)
+}
+
+#[tokio::test]
+async fn small_content_goes_with_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000)));
+    let (_store, s3, call) = service(folder.path(), clock).await;
+    let kept = async |at: &str| {
+        let copy = folder.path().join(at);
+        backup::snapshot(folder.path().join("store"), copy.clone()).await.unwrap();
+        backup::keys_of(copy, "s3.small-content").await.unwrap().len()
+    };
+    let put = async |key: &str, content: Bytes| {
+        s3.put_bytes(&call, "bucket", key, content, PutOptions::default()).await.unwrap();
+    };
+    put("one", Bytes::from("first")).await;
+    put("two", Bytes::from("other")).await;
+    assert_eq!(kept("made").await, 2);
+    put("one", Bytes::from("second")).await;
+    assert_eq!(kept("replaced").await, 2);
+    put("one", Bytes::from(vec![b'x'; 100_000])).await;
+    assert_eq!(kept("grown").await, 1);
+    put("one", Bytes::from("third")).await;
+    let file = folder.path().join("file");
+    s3.get_to_file(&call, "bucket", "one", None, &file).await.unwrap();
+    assert_eq!(std::fs::read(file).unwrap(), b"third");
+    s3.delete(&call, "bucket", "one").await.unwrap();
+    assert_eq!(kept("deleted").await, 1);
+    let lone = s3.get_bytes(&call, "bucket", "two", None, 100).await.unwrap().1;
+    assert_eq!(lone, "other");
+}
+
+#[tokio::test]
+async fn an_object_is_recorded_only_while_its_job_is_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000)));
+    let (store, s3, call) = service(folder.path(), clock.clone()).await;
     let mut txn = Txn::new();
     txn.enqueue(Job::new("work", "one", clock.now()));
     store.commit(txn).await.unwrap();

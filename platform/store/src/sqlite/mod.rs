@@ -76,11 +76,14 @@ impl Sqlite {
 #[async_trait]
 impl Backend for Sqlite {
     async fn get(&self, kind: &'static str, key: String) -> Result<Option<Row>, StoreError> {
-        self.readers.with(move |connection| read::get(connection, kind, key)).await
+        self.readers.here(move |connection| read::get(connection, kind, key)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Rows, StoreError> {
-        self.readers.with(move |connection| read::scan(connection, &scan)).await
+        match self.readers.here(|connection| read::scan_short(connection, &scan)).await? {
+            Some(rows) => Ok(rows),
+            None => self.readers.with(move |connection| read::scan(connection, &scan)).await,
+        }
     }
 
     async fn commit(&self, ops: Vec<Op>, bytes: usize, now: Timestamp) -> Result<(), StoreError> {
@@ -137,6 +140,17 @@ impl Readers {
         }
     }
 
+    /// Runs a query that takes microseconds on the thread that asks: handing it to another thread and back
+    /// costs several times as much. See `docs/decisions/0013-short-reads-stay-on-their-thread.md`.
+    async fn here<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _permit = self.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        run(&self.idle, query)
+    }
+
+    /// Runs a query that may take long on a thread for blocking work.
     async fn with<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -144,10 +158,7 @@ impl Readers {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let idle = self.idle.clone();
         blocking(move || {
-            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = taken.ok_or(StoreError::Closed)?;
-            let result = query(&connection);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            let result = run(&idle, query);
             drop(permit);
             result
         })
@@ -158,6 +169,18 @@ impl Readers {
         self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+/// For the holder of a permit: there is a connection for each.
+fn run<T>(
+    idle: &Mutex<Vec<Connection>>,
+    query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let connection = taken.ok_or(StoreError::Closed)?;
+    let result = query(&connection);
+    idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    result
 }
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {

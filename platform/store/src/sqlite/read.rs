@@ -6,6 +6,10 @@ use crate::{Order, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 use towpath_api::{Event, Timestamp};
 
+/// What a listing may be to be read at once: some hundred microseconds.
+const SHORT_ROWS: usize = 64;
+const SHORT_BYTES: usize = 128 << 10;
+
 pub(super) fn get(connection: &Connection, kind: &str, key: String) -> Result<Option<Row>, StoreError> {
     let found = connection
         .prepare_cached("SELECT version, body FROM documents WHERE kind = ?1 AND key = ?2")?
@@ -14,9 +18,27 @@ pub(super) fn get(connection: &Connection, kind: &str, key: String) -> Result<Op
     Ok(found.map(|(version, body)| Row { key, version, body }))
 }
 
+/// A listing that may be long.
 pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Rows, StoreError> {
+    scan_within(connection, scan, Bounds { rows: scan.limit, bytes: MAX_LIST_BYTES })
+}
+
+/// The same listing where it is short, `None` where it is not: for whoever must not be kept waiting.
+pub(super) fn scan_short(connection: &Connection, scan: &Scan) -> Result<Option<Rows>, StoreError> {
+    let bounds = Bounds { rows: scan.limit.min(SHORT_ROWS), bytes: SHORT_BYTES };
+    let found = scan_within(connection, scan, bounds)?;
+    Ok((!found.more || found.rows.len() == scan.limit).then_some(found))
+}
+
+/// A page has at most so many rows, and no more than so many bytes once there is one.
+struct Bounds {
+    rows: usize,
+    bytes: usize,
+}
+
+fn scan_within(connection: &Connection, scan: &Scan, bounds: Bounds) -> Result<Rows, StoreError> {
     let ceiling = format!("{}{KEY_CEILING}", scan.prefix);
-    let limit = scan.limit as i64 + 1;
+    let limit = bounds.rows as i64 + 1;
     match scan.order {
         Order::Ascending => {
             let after = scan.after.as_deref().unwrap_or("");
@@ -25,7 +47,7 @@ pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Rows, StoreEr
                 "SELECT key, version, body FROM documents
                  WHERE kind = ?1 AND key >= ?2 AND key < ?3 AND key > ?4 ORDER BY key LIMIT ?5",
             )?;
-            page(statement.query(params![scan.kind, from, ceiling, after, limit])?, scan.limit)
+            page(statement.query(params![scan.kind, from, ceiling, after, limit])?, &bounds)
         }
         Order::Descending => {
             let before = scan.after.as_deref().unwrap_or(&ceiling).min(&ceiling);
@@ -33,18 +55,17 @@ pub(super) fn scan(connection: &Connection, scan: &Scan) -> Result<Rows, StoreEr
                 "SELECT key, version, body FROM documents
                  WHERE kind = ?1 AND key >= ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4",
             )?;
-            page(statement.query(params![scan.kind, scan.prefix, before, limit])?, scan.limit)
+            page(statement.query(params![scan.kind, scan.prefix, before, limit])?, &bounds)
         }
     }
 }
 
-/// At most `limit` rows, and no more than [`MAX_LIST_BYTES`] once there is one.
-fn page(mut found: rusqlite::Rows, limit: usize) -> Result<Rows, StoreError> {
+fn page(mut found: rusqlite::Rows, bounds: &Bounds) -> Result<Rows, StoreError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while let Some(row) = found.next()? {
         let row = Row { key: row.get(0)?, version: row.get(1)?, body: row.get(2)? };
         bytes += row.body.len();
-        if rows.len() == limit || (bytes > MAX_LIST_BYTES && !rows.is_empty()) {
+        if rows.len() == bounds.rows || (bytes > bounds.bytes && !rows.is_empty()) {
             return Ok(Rows { rows, more: true });
         }
         rows.push(row);
@@ -124,5 +145,41 @@ mod tests {
             let rest = scan(&connection, &request).unwrap();
             assert_eq!((rest.rows.len(), rest.more), (2, false));
         }
+    }
+
+    #[test]
+    fn a_short_listing_is_whole_or_not_given() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection, std::path::Path::new("test.db")).unwrap();
+        let insert =
+            "INSERT INTO documents (kind, key, version, body) VALUES (?1, ?2, 1, printf('%.*c', ?3, 'x'))";
+        let fill = |kind: &str, rows: usize, bytes: usize| {
+            for number in 0..rows {
+                connection.execute(insert, params![kind, format!("{number:03}"), bytes as i64]).unwrap();
+            }
+        };
+        fill("few", SHORT_ROWS, 10);
+        fill("many", SHORT_ROWS + 1, 10);
+        fill("large", 3, SHORT_BYTES / 2);
+        fill("one", 1, SHORT_BYTES * 2);
+        let short = |kind, limit| {
+            let request = Scan { kind, prefix: String::new(), after: None, limit, order: Order::Ascending };
+            let long = scan(&connection, &request).unwrap();
+            let found = scan_short(&connection, &request).unwrap();
+            found.map(|found| {
+                let keys = |rows: &Rows| rows.rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>();
+                assert_eq!((keys(&found), found.more), (keys(&long), long.more));
+                found.rows.len()
+            })
+        };
+        assert_eq!(short("none", 1000), Some(0));
+        assert_eq!(short("few", 1000), Some(SHORT_ROWS));
+        assert_eq!(short("few", SHORT_ROWS), Some(SHORT_ROWS));
+        assert_eq!(short("few", 5), Some(5));
+        assert_eq!(short("many", 1000), None);
+        assert_eq!(short("many", SHORT_ROWS), Some(SHORT_ROWS));
+        assert_eq!(short("large", 1000), None);
+        assert_eq!(short("large", 2), Some(2));
+        assert_eq!(short("one", 1000), Some(1));
     }
 }

@@ -262,8 +262,8 @@ pub async fn list_pipelines(
     let after = super::lists::read_token(input.next_token.as_deref(), &prefix)?;
     let limit = page_size(input.max_results, 1000);
     let page =
-        service.flow.store.list::<PipelineDoc>(&prefix, after.as_deref(), limit, Order::Ascending).await?;
-    let summary = |doc: &PipelineDoc| PipelineSummary {
+        service.flow.store.list::<PipelineHead>(&prefix, after.as_deref(), limit, Order::Ascending).await?;
+    let summary = |doc: &PipelineHead| PipelineSummary {
         name: Some(doc.id.name.clone()),
         version: Some(doc.version),
         pipeline_type: Some(

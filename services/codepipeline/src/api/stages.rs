@@ -7,11 +7,11 @@ use crate::error::Fault;
 use crate::flow::Step;
 use crate::render;
 use crate::retrying;
-use crate::state::{ActionStatus, Event, Products, Refusal, RetryMode, Slot, Transition, Trigger};
+use crate::state::{ActionStatus, Event, Execution, Products, Refusal, RetryMode, Slot, Transition, Trigger};
 use crate::store::*;
 use crate::structure::{Provider, Stage, Structure};
 use crate::work::Ending;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use towpath_api::{ApiError, Call};
 use towpath_api_codepipeline::*;
 use towpath_store::Txn;
@@ -23,14 +23,23 @@ pub async fn get_pipeline_state(
 ) -> Result<GetPipelineStateOutput, Fault> {
     let id = pipeline_id(call, input.name);
     call.authorize("codepipeline:GetPipelineState", &id.arn(), &[])?;
-    let pipeline = service.flow.pipeline(&id).await?;
-    let board = service.flow.board(&pipeline).await?;
+    let pipeline = service.flow.pipeline_head(&id).await?;
+    let board = service.flow.board_of(&pipeline.id, &pipeline.generation).await?;
     let structure = service.flow.structure(&pipeline.generation, pipeline.version).await?;
+    // Most stages saw the same execution last.
+    let slots = structure.stages.iter().filter_map(|stage| board.board.slots.get(&stage.name));
+    let seen: BTreeSet<String> =
+        slots.flat_map(|slot| slot.latest.iter().chain(&slot.inbound)).cloned().collect();
+    let mut executions = BTreeMap::new();
+    for id in seen {
+        let found = service.flow.execution_of(&pipeline.generation, &pipeline.id, &id).await?;
+        executions.insert(id, found.execution);
+    }
     let mut states = Vec::with_capacity(structure.stages.len());
     let untouched = Slot::default();
     for stage in &structure.stages {
         let slot = board.board.slots.get(&stage.name).unwrap_or(&untouched);
-        states.push(stage_state(service, &pipeline, stage, slot).await?);
+        states.push(stage_state(service, &pipeline, stage, slot, &executions).await?);
     }
     Ok(GetPipelineStateOutput {
         pipeline_name: Some(id.name),
@@ -43,9 +52,10 @@ pub async fn get_pipeline_state(
 
 async fn stage_state(
     service: &Pipelines,
-    pipeline: &PipelineDoc,
+    pipeline: &PipelineHead,
     stage: &Stage,
     slot: &Slot,
+    executions: &BTreeMap<String, Execution>,
 ) -> Result<towpath_api_codepipeline::StageState, Fault> {
     let mut actions = Vec::with_capacity(stage.actions.len());
     for action in &stage.actions {
@@ -58,22 +68,17 @@ async fn stage_state(
         };
         actions.push(render::action_state(action, doc.as_deref()));
     }
-    let latest = match &slot.latest {
-        Some(id) => Some(service.flow.execution(pipeline, id).await?.execution),
-        None => None,
-    };
-    let mut inbound = Vec::with_capacity(slot.inbound.len());
-    for id in &slot.inbound {
-        inbound.push(render::stage_execution(&service.flow.execution(pipeline, id).await?.execution, None));
-    }
-    let run = latest.as_ref().and_then(|execution| execution.stages.get(&stage.name));
+    let latest = slot.latest.as_ref().and_then(|id| executions.get(id));
+    let inbound = slot.inbound.iter().filter_map(|id| executions.get(id));
+    let inbound: Vec<_> = inbound.map(|execution| render::stage_execution(execution, None)).collect();
+    let run = latest.and_then(|execution| execution.stages.get(&stage.name));
     Ok(towpath_api_codepipeline::StageState {
         stage_name: Some(stage.name.clone()),
         inbound_execution: inbound.last().cloned(),
         inbound_executions: (!inbound.is_empty()).then_some(inbound),
         inbound_transition_state: Some(render::transition(&slot.transition)),
         action_states: Some(actions),
-        latest_execution: latest.as_ref().map(|execution| render::stage_execution(execution, run)),
+        latest_execution: latest.map(|execution| render::stage_execution(execution, run)),
         retry_stage_metadata: run.and_then(render::retry_metadata),
         ..Default::default()
     })

@@ -2,12 +2,12 @@
 
 use super::{instant, options};
 use crate::access::authorize;
-use crate::content::{self, Wanted, Written};
+use crate::content::{self, Body, Opened, Wanted, Written};
 use crate::engine::{S3, Unless};
 use crate::errors;
-use crate::store::{Checksums, Content, Headers, Version};
+use crate::store::{Checksums, Content, Headers, Piece, SmallContent, Version};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3Request, TrailingHeaders};
 use std::ops::Range as ByteRange;
@@ -50,27 +50,32 @@ impl Sent {
         Sent { checksums, md5, trailer, announced, decoded_bytes, wanted }
     }
 
-    /// Writes the body and refuses it when a digest does not fit; nothing names it then.
-    pub async fn write(mut self, s3: &S3, body: Option<StreamingBlob>) -> Result<Written, ApiError> {
-        let written = match body {
-            Some(body) => content::write(&s3.blobs, body, self.wanted).await?,
-            None => {
-                let empty = stream::empty::<Result<Bytes, std::convert::Infallible>>();
-                content::write(&s3.blobs, empty, self.wanted).await?
+    /// Takes in an object's body and refuses it when a digest does not fit; nothing names it then.
+    pub async fn receive(mut self, s3: &S3, body: Option<StreamingBlob>) -> Result<Written<Body>, ApiError> {
+        let written = content::receive(&s3.blobs, arriving(body), self.wanted).await?;
+        if let Err(error) = self.check(&written) {
+            if let Body::Blob(piece) = &written.body {
+                s3.blobs.delete(&piece.blob).await.map_err(errors::storage)?;
             }
-        };
-        let trailer = self.trailer.take().and_then(|trailer| trailer.take()).unwrap_or_default();
-        let fits = self.check(&trailer, &written);
-        if let Err(error) = fits {
-            s3.blobs.delete(&written.piece.blob).await.map_err(errors::storage)?;
+            return Err(error);
+        }
+        Ok(written)
+    }
+
+    /// Writes a part's body and refuses it when a digest does not fit; nothing names it then.
+    pub async fn write(mut self, s3: &S3, body: Option<StreamingBlob>) -> Result<Written<Piece>, ApiError> {
+        let written = content::write(&s3.blobs, arriving(body), self.wanted).await?;
+        if let Err(error) = self.check(&written) {
+            s3.blobs.delete(&written.body.blob).await.map_err(errors::storage)?;
             return Err(error);
         }
         Ok(written)
     }
 
     /// What was said before the body and behind it, against what came.
-    fn check(&mut self, trailer: &http::HeaderMap, written: &Written) -> Result<(), ApiError> {
-        if self.decoded_bytes.is_some_and(|bytes| bytes != written.piece.size_bytes) {
+    fn check<B>(&mut self, written: &Written<B>) -> Result<(), ApiError> {
+        let trailer = self.trailer.take().and_then(|trailer| trailer.take()).unwrap_or_default();
+        if self.decoded_bytes.is_some_and(|bytes| bytes != written.size_bytes) {
             return Err(errors::incomplete_body());
         }
         if self.announced.iter().any(|name| !trailer.contains_key(name.as_str())) {
@@ -86,6 +91,11 @@ impl Sent {
         options::compare(&self.checksums, &written.checksums)?;
         options::compare_md5(self.md5.as_deref(), &written.md5)
     }
+}
+
+/// A body that was not sent is empty.
+fn arriving(body: Option<StreamingBlob>) -> impl Stream<Item = Result<Bytes, s3s::StdError>> {
+    stream::iter(body).flatten()
 }
 
 pub fn unless(
@@ -142,10 +152,12 @@ pub async fn put_object(
         sha1: input.checksum_sha1.clone(),
         sha256: input.checksum_sha256.clone(),
     };
-    let written = Sent::new(&request, checksums, input.content_md5.clone()).write(s3, body).await?;
+    let written = Sent::new(&request, checksums, input.content_md5.clone()).receive(s3, body).await?;
+    let (pieces, small) = written.body.named();
     let content = Content {
-        size_bytes: written.piece.size_bytes,
-        pieces: vec![written.piece],
+        size_bytes: written.size_bytes,
+        pieces,
+        small: small.as_ref().map(|small| small.id.clone()),
         etag: written.md5,
         sha256: written.sha256,
         checksums: written.checksums,
@@ -163,7 +175,10 @@ pub async fn put_object(
         metadata: input.metadata.clone().unwrap_or_default().into_iter().collect(),
         tags,
     };
-    let stored = s3.put(call, (&input.bucket, &input.key), content, &unless, "PutObject", |_| {}).await?;
+    let stored = s3.put(call, (&input.bucket, &input.key), content, &unless, "PutObject", |txn| {
+        small.iter().for_each(|small| _ = txn.create(small));
+    });
+    let stored = stored.await?;
     let content = stored.content().ok_or_else(|| errors::no_such_key(&input.key))?;
     let checksums = content.checksums.clone();
     Ok(PutObjectOutput {
@@ -237,7 +252,7 @@ pub async fn get_object(
         ("partNumber", input.part_number.is_some()),
         ("SSECustomerAlgorithm", input.sse_customer_algorithm.is_some()),
     ])?;
-    let version = s3.find(&input.bucket, &input.key, input.version_id.as_deref()).await?;
+    let (version, opened) = s3.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
     let content = version.content().ok_or_else(|| errors::no_such_key(&input.key))?;
     Conditions {
         if_match: input.if_match.as_ref(),
@@ -250,7 +265,7 @@ pub async fn get_object(
     let asked = input.checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
     let checksums =
         if asked && slice.content_range.is_none() { content.checksums.clone() } else { Checksums::default() };
-    let body = content::read(&s3.blobs, &content.pieces, slice.bytes.clone());
+    let body = opened.read(&s3.blobs, slice.bytes.clone());
     Ok(GetObjectOutput {
         body: Some(StreamingBlob::wrap(body)),
         accept_ranges: Some("bytes".into()),
@@ -326,13 +341,13 @@ pub async fn head_object(
 }
 
 /// The object that a copy reads, for a caller who may read it.
-pub async fn copy_source(s3: &S3, call: &Call, source: &CopySource) -> Result<Version, ApiError> {
+pub async fn copy_source(s3: &S3, call: &Call, source: &CopySource) -> Result<(Version, Opened), ApiError> {
     let CopySource::Bucket { bucket, key, version_id } = source else {
         return Err(ApiError::not_implemented("copying from access points"));
     };
     let action = if version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" };
     authorize(call, action, &format!("arn:aws:s3:::{bucket}/{key}"))?;
-    s3.find(bucket, key, version_id.as_deref()).await
+    s3.open(bucket, key, version_id.as_deref()).await
 }
 
 pub async fn copy_object(
@@ -357,7 +372,7 @@ pub async fn copy_object(
         ("WebsiteRedirectLocation", input.website_redirect_location.is_some()),
         ("Expires", input.expires.is_some()),
     ])?;
-    let source = copy_source(s3, call, &input.copy_source).await?;
+    let (source, opened) = copy_source(s3, call, &input.copy_source).await?;
     let mut content = source.content().cloned().ok_or_else(|| errors::no_such_key(&source.key))?;
     let replace =
         input.metadata_directive.as_ref().is_some_and(|how| how.as_str() == MetadataDirective::REPLACE);
@@ -378,10 +393,17 @@ pub async fn copy_object(
     if input.tagging_directive.as_ref().is_some_and(|how| how.as_str() == TaggingDirective::REPLACE) {
         content.tags = options::parse_tags(input.tagging.as_deref())?;
     }
+    // Small content has one owner: a copy has its own.
+    let small = match &opened {
+        Opened::Small(bytes) => Some(SmallContent::new(bytes)),
+        Opened::Blobs(_) => None,
+    };
+    content.small = small.as_ref().map(|small| small.id.clone());
     // The source's record guards its content: it cannot be released between reading and naming it again.
     let guard = s3.version(&source.bucket, &source.key, source.id()).await?;
     let stored = s3
         .put(call, (&input.bucket, &input.key), content, &Unless::Never, "CopyObject", |txn| {
+            small.iter().for_each(|small| _ = txn.create(small));
             if !(guard.null && guard.bucket == input.bucket && guard.key == input.key) {
                 txn.expect(&guard);
             }

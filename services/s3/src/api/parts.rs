@@ -114,10 +114,10 @@ pub async fn upload_part_copy(
     ])?;
     let number = S3::part_number(input.part_number)?;
     s3.upload(&input.bucket, &input.key, &input.upload_id).await?;
-    let source = copy_source(s3, call, &input.copy_source).await?;
+    let (source, opened) = copy_source(s3, call, &input.copy_source).await?;
     let content = source.content().ok_or_else(|| errors::no_such_key(&source.key))?;
     let range = copy_range(input.copy_source_range.as_deref(), content.size_bytes)?;
-    let body = content::read(&s3.blobs, &content.pieces, range);
+    let body = opened.read(&s3.blobs, range);
     let written = content::write(&s3.blobs, body, Default::default()).await?;
     let part = s3.put_part(&input.bucket, &input.key, &input.upload_id, number, &written).await?;
     Ok(UploadPartCopyOutput {
