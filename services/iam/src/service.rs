@@ -8,9 +8,10 @@ use crate::documents::{Entity, IdDoc, ManagedDoc};
 use crate::problem::Problem;
 use crate::usage::Uses;
 use crate::vault::{Vault, VaultError};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use towpath_api::{Arn, Timestamp};
 use towpath_store::{Store, StoreError, Txn, Versioned};
 
@@ -23,8 +24,36 @@ pub struct IdentityService {
     pub(crate) started_at: Timestamp,
     pub(crate) cache: Cache,
     pub(crate) uses: Uses,
-    writer: Arc<Mutex<()>>,
+    writers: Writers,
     generation: Generation,
+}
+
+/// Who may change documents at one time: one for all of them, or one for each of several entities.
+#[derive(Default)]
+struct Writers {
+    all: Arc<RwLock<()>>,
+    /// Entities share them by their names' hashes.
+    each: [Arc<Mutex<()>>; 32],
+}
+
+impl Writers {
+    async fn all(&self) -> Turn {
+        Turn::All { _guard: self.all.clone().write_owned().await }
+    }
+
+    async fn one(&self, name: &str) -> Turn {
+        let shared = self.all.clone().read_owned().await;
+        let mut hasher = DefaultHasher::new();
+        name.to_lowercase().hash(&mut hasher);
+        let own = self.each[hasher.finish() as usize % self.each.len()].clone();
+        Turn::One { _shared: shared, _own: own.lock_owned().await }
+    }
+}
+
+/// Held until the commit.
+enum Turn {
+    All { _guard: OwnedRwLockWriteGuard<()> },
+    One { _shared: OwnedRwLockReadGuard<()>, _own: OwnedMutexGuard<()> },
 }
 
 /// What every write of IAM moves.
@@ -37,10 +66,11 @@ enum Generation {
 }
 
 /// The right to change documents. There is one at a time in a process, so that what was read stays true
-/// until the commit. Against other nodes the generation guards: it is replaced by each commit, so the slower
-/// of two meets a conflict and nothing of it is written.
+/// until the commit; or several, each to change one entity and nothing else. Against other nodes the
+/// generation guards: it is replaced by each commit, so the slower of two meets a conflict and nothing of it
+/// is written.
 pub(crate) struct Writer {
-    guard: OwnedMutexGuard<()>,
+    turn: Turn,
     store: Store,
     moves: Moves,
 }
@@ -55,7 +85,7 @@ impl Writer {
     /// Commits, and makes every cached principal stale before anybody learns of it. It runs as a task of
     /// its own: a client that hangs up must not leave a change committed and the cache in the dark.
     pub async fn commit(self, mut txn: Txn) -> Result<(), Problem> {
-        let Writer { guard, store, moves } = self;
+        let Writer { turn, store, moves } = self;
         let alone = match moves {
             Moves::Alone(generation) => Some(generation),
             Moves::Shared(seen) => {
@@ -71,7 +101,7 @@ impl Writer {
             if let Some(generation) = alone {
                 generation.fetch_add(1, Ordering::SeqCst);
             }
-            drop(guard);
+            drop(turn);
             outcome
         });
         committed.await.unwrap_or(Err(StoreError::Closed)).map_err(Problem::Store)
@@ -158,7 +188,7 @@ impl IdentityService {
             started_at,
             cache: Cache::default(),
             uses: Uses::default(),
-            writer: Arc::default(),
+            writers: Writers::default(),
             generation,
         })
     }
@@ -192,12 +222,24 @@ impl IdentityService {
     }
 
     pub(crate) async fn writer(&self) -> Writer {
-        let guard = self.writer.clone().lock_owned().await;
+        let turn = self.writers.all().await;
         let moves = match &self.generation {
             Generation::Alone(generation) => Moves::Alone(generation.clone()),
             Generation::Shared { .. } => Moves::Shared(self.store.get(GenerationDoc::KEY).await),
         };
-        Writer { guard, store: self.store.clone(), moves }
+        Writer { turn, store: self.store.clone(), moves }
+    }
+
+    /// For a change that reads and replaces the entity `name` and nothing else: such changes of different
+    /// entities share a sync. Nodes that share a database take turns all the same, by the generation.
+    pub(crate) async fn writer_of(&self, name: &str) -> Writer {
+        match &self.generation {
+            Generation::Alone(generation) => {
+                let turn = self.writers.one(name).await;
+                Writer { turn, store: self.store.clone(), moves: Moves::Alone(generation.clone()) }
+            }
+            Generation::Shared { .. } => self.writer().await,
+        }
     }
 
     /// Names are unique without case, but a look-up takes the name as it is.

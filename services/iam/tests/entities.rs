@@ -323,3 +323,38 @@ async fn a_boundary_can_be_demanded_of_new_users() {
         Some(boundary.as_str())
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tags_that_are_given_at_once_are_all_there() {
+    let world = World::new().await;
+    let root = world.root().await;
+    world.user("shared").await;
+    let mut tasks = Vec::new();
+    for number in 0..24 {
+        let (iam, root) = (world.iam.clone(), root.clone());
+        tasks.push(tokio::spawn(async move {
+            let tag = |key: &str| Some(vec![Tag { key: Some(key.into()), value: Some("v".into()) }]);
+            let name = format!("own-{number}");
+            let create = CreateUserInput { user_name: Some(name.clone()), ..CreateUserInput::default() };
+            iam.create_user(&root, create).await.unwrap();
+            for (user, key) in [("shared", name.as_str()), (name.as_str(), "k")] {
+                iam.tag_user(&root, TagUserInput { user_name: Some(user.into()), tags: tag(key) })
+                    .await
+                    .unwrap();
+            }
+            if number % 2 == 0 {
+                iam.delete_user(&root, DeleteUserInput { user_name: Some(name) }).await.unwrap();
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let input = ListUserTagsInput { user_name: Some("shared".into()), ..ListUserTagsInput::default() };
+    let tags = world.iam.list_user_tags(&root, input).await.unwrap().tags.unwrap();
+    let mut keys: Vec<String> = tags.into_iter().map(|tag| tag.key.unwrap()).collect();
+    keys.sort();
+    let mut wanted: Vec<String> = (0..24).map(|number| format!("own-{number}")).collect();
+    wanted.sort();
+    assert_eq!(keys, wanted);
+}

@@ -202,6 +202,14 @@ impl Opened {
         Ok(Opened::Small(found.open(content)?))
     }
 
+    /// What a copy of it has for itself, where it is small.
+    pub fn copied(&self) -> Option<SmallContent> {
+        match self {
+            Opened::Small(bytes) => Some(SmallContent::new(bytes)),
+            Opened::Blobs(_) => None,
+        }
+    }
+
     /// The bytes `range`, as a stream that reads as it is polled.
     pub fn read(
         &self,

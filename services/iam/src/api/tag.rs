@@ -58,7 +58,7 @@ async fn tag<E: Bounded>(
     tags: Option<Vec<Tag>>,
 ) -> Result<(), ApiError> {
     let (name, tags) = (required(name, "name")?, stored(required(tags, "tags")?));
-    let writer = service.writer().await;
+    let writer = service.writer_of(&name).await;
     let old = service.authorized::<E>(call, action, &name, Context::default().request_tags(&tags)).await?;
     check(&tags)?;
     let mut new = old.doc.clone();
@@ -76,7 +76,7 @@ async fn untag<E: Bounded>(
     keys: Option<Vec<String>>,
 ) -> Result<(), ApiError> {
     let (name, keys) = (required(name, "name")?, required(keys, "tagKeys")?);
-    let writer = service.writer().await;
+    let writer = service.writer_of(&name).await;
     let old = service.authorized::<E>(call, action, &name, Context::default().tag_keys(&keys)).await?;
     let mut new = old.doc.clone();
     remove(new.tags_mut(), &keys);

@@ -5,7 +5,7 @@ use crate::access::authorize;
 use crate::content::{self, Body, Opened, Wanted, Written};
 use crate::engine::{S3, Unless};
 use crate::errors;
-use crate::store::{Checksums, Content, Headers, Piece, SmallContent, Version};
+use crate::store::{Checksums, Content, Headers, Piece, Version};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use s3s::dto::*;
@@ -394,10 +394,7 @@ pub async fn copy_object(
         content.tags = options::parse_tags(input.tagging.as_deref())?;
     }
     // Small content has one owner: a copy has its own.
-    let small = match &opened {
-        Opened::Small(bytes) => Some(SmallContent::new(bytes)),
-        Opened::Blobs(_) => None,
-    };
+    let small = opened.copied();
     content.small = small.as_ref().map(|small| small.id.clone());
     // The source's record guards its content: it cannot be released between reading and naming it again.
     let guard = s3.version(&source.bucket, &source.key, source.id()).await?;
