@@ -1,7 +1,7 @@
 //! Content on its way in and out: digests while it is written, ranges while it is read.
 //!
 //! Small content is kept in the database, beside the record that names it, and shares the commit's one sync
-//! (`docs/decisions/0014-small-objects-in-the-database.md`). Larger content is a blob.
+//! (`docs/decisions/0015-small-objects-in-the-database.md`). Larger content is a blob.
 
 use crate::errors;
 use crate::store::{Checksums, Content, Piece, SmallContent};

@@ -141,7 +141,7 @@ impl Readers {
     }
 
     /// Runs a query that takes microseconds on the thread that asks: handing it to another thread and back
-    /// costs several times as much. See `docs/decisions/0013-short-reads-stay-on-their-thread.md`.
+    /// costs several times as much. See `docs/decisions/0014-short-reads-stay-on-their-thread.md`.
     async fn here<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError>,
