@@ -94,7 +94,7 @@ async fn a_node_that_does_not_belong_is_refused() {
     assert!(matches!(join(&world.store, &other, "us-east-1").await, Err(ClusterError::OtherKey)));
     let elsewhere = join(&world.store, KEY, "eu-west-1").await.err().unwrap().to_string();
     assert!(elsewhere.contains("eu-west-1") && elsewhere.contains("us-east-1"), "{elsewhere}");
-    let many = vec![KEY; 9].join(",");
+    let many = [KEY; 9].join(",");
     for wrong in ["", ",", "0011", &format!("{KEY},0011"), &many, &KEY.replace('0', "x")] {
         assert!(matches!(wrong.parse::<ClusterKey>(), Err(ClusterError::Malformed)));
     }
