@@ -4,12 +4,13 @@ use crate::error::Error;
 use crate::git::process::Limits;
 use crate::git::repository::Disk;
 use crate::git::{Git, GitError};
+use crate::http::fetch::Capabilities;
 use crate::names;
 use crate::shared::Shared;
 use crate::store::{self, Repository};
 use crate::upkeep::Upkeep;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use towpath_api::{ApiError, Call, Identity};
 use towpath_store::blobs::Blobs;
 use towpath_store::{Store, Versioned};
@@ -47,6 +48,7 @@ pub struct CodeCommitService {
     /// What this node shares with others; none for a server alone.
     pub(crate) shared: Option<Shared>,
     pub(crate) upkeep: Upkeep,
+    pub(crate) capabilities: Mutex<Option<Capabilities>>,
 }
 
 impl CodeCommitService {
@@ -77,7 +79,8 @@ impl CodeCommitService {
         let disk = Disk::open(&data)?;
         let git = Git::new(&data, config.limits.clone())?;
         let upkeep = Upkeep::new();
-        let service = CodeCommitService { config, store, identity, disk, git, shared, upkeep };
+        let capabilities = Mutex::default();
+        let service = CodeCommitService { config, store, identity, disk, git, shared, upkeep, capabilities };
         service.recover().await?;
         Ok(Arc::new(service))
     }

@@ -10,18 +10,31 @@ use crate::reconcile::Scope;
 use crate::service::CodeCommitService;
 use crate::store::Repository;
 use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use std::ffi::OsStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 /// What is read from git at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// What a client may ask for in one request: every id that it has and wants.
 pub(super) const MAX_REQUEST_BYTES: u64 = 256 << 20;
+/// What git's clients send to ask for it.
+const VERSION_2: &str = "version=2";
+/// How long what git said of itself holds: it may be replaced under a running server.
+const CAPABILITIES_HOLD: Duration = Duration::from_secs(60);
+const MAX_CAPABILITIES_BYTES: usize = 64 * 1024;
 /// The whole of one fetch.
 const MAX_FETCH: Duration = Duration::from_secs(4 * 3600);
+
+/// What git said of itself, and when.
+pub(crate) struct Capabilities {
+    at: Instant,
+    said: Bytes,
+}
 
 impl CodeCommitService {
     pub(super) async fn advertise(
@@ -33,13 +46,13 @@ impl CodeCommitService {
         // A move that the server died over is recorded before anyone sees it.
         self.reconcile(&repository.id, Scope::All, None).await?;
         let path = self.ready(repository).await?;
-        let arguments = [service.name(), "--stateless-rpc", "--http-backend-info-refs"];
-        let mut words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        words.push(path.as_os_str());
-        let mut command = self.git.command(&words);
-        if let Some(protocol) = protocol {
-            command.env("GIT_PROTOCOL", protocol);
+        let content_type = format!("application/x-git-{}-advertisement", service.name());
+        if service == Service::UploadPack && protocol == Some(VERSION_2) {
+            let said = self.capabilities(&path).await?;
+            let body = Full::new(said).map_err(|never| match never {}).boxed();
+            return git_response(content_type, body);
         }
+        let command = self.advertising(&path, service, protocol);
         let mut running = self.git.start(command).await?;
         drop(running.stdin());
         let (writer, response) = body::channel();
@@ -54,7 +67,33 @@ impl CodeCommitService {
             writer.send(preamble).await;
             pump(running, writer).await;
         });
-        git_response(format!("application/x-git-{}-advertisement", service.name()), response)
+        git_response(content_type, response)
+    }
+
+    fn advertising(&self, path: &Path, service: Service, protocol: Option<&str>) -> Command {
+        let arguments = [service.name(), "--stateless-rpc", "--http-backend-info-refs"];
+        let mut words: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        words.push(path.as_os_str());
+        let mut command = self.git.command(&words);
+        if let Some(protocol) = protocol {
+            command.env("GIT_PROTOCOL", protocol);
+        }
+        command
+    }
+
+    /// What git says first in version 2: what it can do, and nothing about the repository. All repositories have
+    /// one format and one configuration, so one answer serves them all, until git itself may have changed.
+    async fn capabilities(&self, path: &Path) -> Result<Bytes, GitError> {
+        let fresh = |known: &Capabilities| known.at.elapsed() < CAPABILITIES_HOLD;
+        let lock = || self.capabilities.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().as_ref().filter(|known| fresh(known)) {
+            return Ok(known.said.clone());
+        }
+        let at = Instant::now();
+        let command = self.advertising(path, Service::UploadPack, Some(VERSION_2));
+        let said = Bytes::from(self.git.run(command, MAX_CAPABILITIES_BYTES).await?);
+        *lock() = Some(Capabilities { at, said: said.clone() });
+        Ok(said)
     }
 
     pub(super) async fn fetch<B>(

@@ -8,7 +8,7 @@
 
 mod auth;
 mod body;
-mod fetch;
+pub(crate) mod fetch;
 mod push;
 
 use crate::error::Error;
