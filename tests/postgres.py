@@ -115,6 +115,10 @@ class Postgres:
     def url(self, database):
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
+    def environment(self):
+        """For PostgreSQL's own programs."""
+        return os.environ | {"PGPASSWORD": self.password}
+
     def sql(self, statements, database="postgres"):
         """Carries statements out with psql; what they answer, a line for each row."""
         return self.psql(database, "-c", statements)
@@ -128,7 +132,7 @@ class Postgres:
         done = subprocess.run(
             [self.bin / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1",
              "-U", "postgres", "-p", str(self.port), "-d", database, *words],
-            env=os.environ | {"PGPASSWORD": self.password}, capture_output=True, text=True, **given)
+            env=self.environment(), capture_output=True, text=True, **given)
         assert done.returncode == 0, f"{words or given}"[:2000] + f": {done.stderr}"
         return done.stdout.rstrip("\n")
 

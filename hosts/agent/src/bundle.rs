@@ -12,13 +12,15 @@ use crate::{backoff::Backoff, work_error::WorkError};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use towpath_archive::{Limits, Root, unpack};
 
 /// The server refuses larger ones when it plans a deployment.
 const LIMITS: Limits =
     Limits { max_entries: 100_000, max_bytes: 2 << 30, max_ratio: 250, max_path_bytes: 4095, max_depth: 128 };
 const MAX_BUNDLE_BYTES: u64 = 2 << 30;
-const MAX_ATTEMPTS: u32 = 8;
+/// A server that is away for less does not fail a deployment; one that is away for longer gives a silent host up.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fetches and unpacks the revision; gives its folder.
 pub fn fetch(
@@ -46,14 +48,14 @@ fn place(revision: &S3Revision) -> String {
 }
 
 fn download(client: &Client, revision: &S3Revision, bundle: &Path, stop: &Stop) -> Result<(), WorkError> {
-    let mut backoff = Backoff::default();
+    let (mut backoff, begun) = (Backoff::default(), Instant::now());
     loop {
         let error = match attempt(client, revision, bundle) {
             Ok(()) => return Ok(()),
             Err(Attempt::Work(error)) => return Err(error),
             Err(Attempt::Call(error)) => error,
         };
-        if !error.is_passing() || backoff.attempts() + 1 >= MAX_ATTEMPTS {
+        if !error.is_passing() || begun.elapsed() >= PATIENCE {
             return Err(WorkError::new(format!("{} could not be fetched: {error}", place(revision))));
         }
         let wait = backoff.next(&error);

@@ -59,6 +59,9 @@ pub(crate) trait Backend: Send + Sync {
 
     async fn last_sequence(&self) -> Result<u64, StoreError>;
 
+    /// When the last event that is kept was emitted, by the clock of whoever did.
+    async fn last_emitted(&self) -> Result<Option<Timestamp>, StoreError>;
+
     /// Removes events up to and including `through` that were emitted before `before`; at most `limit`.
     async fn prune_events(&self, through: u64, before: Timestamp, limit: usize) -> Result<u64, StoreError>;
 

@@ -61,6 +61,11 @@ impl Options {
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Options {
         Options { clock: clock.clone(), wall: clock, steady: None, ..self }
     }
+
+    /// For tests of a machine's clock that was set.
+    pub fn with_wall(self, wall: Arc<dyn Clock>) -> Options {
+        Options { wall, ..self }
+    }
 }
 
 /// Durable state. A cheap handle; the last one that is dropped closes the store.
@@ -88,9 +93,8 @@ impl Store {
             }
         };
         if let Some(steady) = steady {
-            let last = backend.last_sequence().await?;
-            let event = backend.events_after(last.saturating_sub(1), 1).await?.pop();
-            steady.not_before(event.map_or(Timestamp::EPOCH, |(_, event)| event.time));
+            // Not by the time that an event tells: that may be a client's, by a clock that was set.
+            steady.not_before(backend.last_emitted().await?.unwrap_or(Timestamp::EPOCH));
         }
         Ok(Store { inner: Arc::new(Inner { backend, clock, wall, signals, shared }) })
     }

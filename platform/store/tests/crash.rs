@@ -276,3 +276,21 @@ async fn leases_of_others_outlive_the_process() {
     txn.complete(&ours);
     assert!(store.commit(txn).await.unwrap_err().is_lease_lost());
 }
+
+#[tokio::test]
+async fn what_an_event_tells_of_the_time_does_not_set_the_stores_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = async || Store::open(Options::new(folder.path().join("store"))).await.unwrap();
+    let store = open().await;
+    let before = store.now();
+    let ahead = before.plus_millis(5 * 24 * 3_600_000);
+    let told = ("000000000000", "us-east-1");
+    let mut txn = Txn::new();
+    txn.emit(Event::new("aws.test", "E", told, ahead, Vec::new(), serde_json::json!({})));
+    store.commit(txn).await.unwrap();
+    store.close().await;
+    drop(store);
+    let again = open().await;
+    assert!(again.now() >= before);
+    assert!(again.now() < before.plus_millis(24 * 3_600_000), "{} and {before}", again.now());
+}

@@ -34,7 +34,7 @@ use crate::command::pkcs7::Signer;
 use crate::state::host::Limits;
 use crate::work::hub::Hub;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use towpath_api::{Identity, Objects, Timestamp};
@@ -59,7 +59,8 @@ pub struct Config {
     pub keep_history_days: u32,
     /// Bundles up to this size are opened to see that they have an AppSpec file, before a host is touched.
     pub max_inspected_bytes: u64,
-    /// Where a bundle is unpacked for that; the system's folder for temporary files where it is `None`.
+    /// Where a bundle is unpacked for that: a folder of its own, emptied at the start. The system's folder for
+    /// temporary files where it is `None`.
     pub scratch: Option<PathBuf>,
     /// Reads an AppSpec file as the agents will, so that a deployment with a broken one touches no host.
     pub appspec_check: Option<AppSpecCheck>,
@@ -131,6 +132,35 @@ impl CodeDeployService {
 
     /// Plans deployments and gives silent hosts up, until `shutdown`; then held polls are answered.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        if let Some(folder) = &self.config.scratch
+            && let Err(error) = empty(folder)
+        {
+            tracing::error!(%error, folder = %folder.display(), "what an earlier server left stays");
+        }
         work::run(self, shutdown).await;
+    }
+}
+
+/// Nothing in the scratch folder outlives the process that made it.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(folder),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[test]
+    fn a_scratch_folder_is_empty_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("data/scratch");
+        super::empty(&scratch).unwrap();
+        std::fs::create_dir(scratch.join("left")).unwrap();
+        std::fs::write(scratch.join("left/bundle"), "half of it").unwrap();
+        super::empty(&scratch).unwrap();
+        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0);
     }
 }

@@ -81,9 +81,10 @@ impl S3 {
 
     async fn sweep_unnamed(&self, held: &Held, stop: &Shutdown) -> Result<Txn, Retry> {
         let mut removed = 0u64;
-        let now = self.store.now().min(self.store.wall());
+        // The age of a file is by the machine's clock, which may have been set: the earlier time removes less.
+        let earlier = self.store.now().min(self.store.wall());
         let young_since = SystemTime::UNIX_EPOCH
-            + Duration::from_millis(now.as_millis().max(0) as u64).saturating_sub(YOUNG);
+            + Duration::from_millis(earlier.as_millis().max(0) as u64).saturating_sub(YOUNG);
         for shard in 0..=u8::MAX {
             if stop.is_shutdown() || held.is_cancelled() {
                 return Err(Retry::after(0, "stopped"));
@@ -99,7 +100,7 @@ impl S3 {
             tracing::info!(removed, "removed content that no record named");
         }
         let mut txn = Txn::new();
-        txn.enqueue(Job::new(SWEEP_QUEUE, held.key.clone(), now.plus_millis(SWEEP_EVERY_MS)));
+        txn.enqueue(Job::new(SWEEP_QUEUE, held.key.clone(), self.store.now().plus_millis(SWEEP_EVERY_MS)));
         Ok(txn)
     }
 

@@ -1,7 +1,7 @@
 //! The door for services in the same process: what a holder stores that lost its job (nothing), and what is
-//! left of small content that was replaced or deleted (nothing).
+//! left of small content that was replaced or deleted (nothing). When the sweep comes again: a day later, by any clock.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
 use std::path::Path;
@@ -132,4 +132,30 @@ async fn an_object_is_recorded_only_while_its_job_is_held() {
     assert_eq!((late.code.as_ref(), late.status), ("OperationAborted", 409));
     let (_, found) = s3.get_bytes(&call, "bucket", "key", None, 100).await.unwrap();
     assert_eq!(found, "by the second");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_make_the_sweep_due_at_once() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000)));
+    let wall = Arc::new(TestClock(AtomicI64::new(1_795_169_472_000 - 2 * DAY_MS)));
+    let options = Options::new(folder.path().join("store")).with_clock(clock.clone()).with_wall(wall);
+    let store = Store::open(options).await.unwrap();
+    let blobs = Blobs::open(folder.path().join("blobs")).await.unwrap();
+    let config = Config { account: "000000000000".into(), region: "us-east-1".into(), domains: Vec::new() };
+    let s3 = S3::new(store.clone(), blobs, Arc::new(Nobody), config);
+    let stop = towpath_durable::Shutdown::new();
+    let running = tokio::spawn(s3.run(stop.clone()));
+    let tomorrow = clock.now().plus_millis(DAY_MS);
+    let came = async {
+        while store.next_due("s3.sweep").await.unwrap() != Some(tomorrow) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), came)
+        .await
+        .expect("the next sweep is tomorrow's");
+    stop.trigger();
+    running.await.unwrap();
 }

@@ -20,8 +20,9 @@ from .inject import Injector  # noqa: E402
 from .journey import Journey  # noqa: E402
 from .ledger import Ledger  # noqa: E402
 from .moments import Moments, Watcher  # noqa: E402
+from . import remains  # noqa: E402
 from .plan import plan_of  # noqa: E402
-from .verify import Verdict, leftovers, store_is_whole  # noqa: E402
+from .verify import Verdict  # noqa: E402
 from .world import World  # noqa: E402
 
 
@@ -32,7 +33,7 @@ def arguments():
     parser.add_argument("--keep", action="store_true", help="keep the folder of a run that held, too")
     parser.add_argument("--plan", action="store_true", help="print what would go wrong, and end")
     parser.add_argument("--kinds", help="only faults of these kinds, by comma")
-    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--store", choices=["sqlite", "postgres"], help="[default: every fifth seed PostgreSQL]")
     parser.add_argument("--none", action="store_true", help="nothing goes wrong: for the time that takes")
     parser.add_argument("--json", help="file for the figures")
     return parser.parse_args()
@@ -74,6 +75,7 @@ def perform(world, timeline):
         ledger.end()
         watcher.join(timeout=10)
     say(f"the journey is over; {ledger.count()} small writes were acknowledged")
+    journey.again()
     verdict = Verdict(world, journey, ledger, watcher)
     wrong = injector.broken + verdict.all()
     say("checked what was promised")
@@ -85,7 +87,11 @@ def perform(world, timeline):
         "recovery_s": round(max(ended - last, 0), 3) if last else None,
         "restarts_s": [round(one, 3) for one in world.restarts_s],
     }
-    return wrong + clean_up(world, say), figures
+    wrong += clean_up(world, say)
+    figures |= {"unnamed": 0, "disk": 0}
+    if not wrong:
+        wrong = at_rest(world, injector, figures)
+    return wrong, figures
 
 
 def clean_up(world, say):
@@ -97,7 +103,8 @@ def clean_up(world, say):
             wait_for(lambda: not look(), what, timeout=timeout)
         except AssertionError:
             wrong.append(f"left over: {look()}")
-    left("the server's folders are empty", lambda: leftovers(world))
+    left("the server's folders are empty", lambda: remains.folders(world))
+    left("all work is done", lambda: remains.jobs(world))
     prints = Footprint(world.server)
     hosts = [host.supervisor for host in world.hosts.values()]
     for host in world.hosts.values():
@@ -112,7 +119,22 @@ def clean_up(world, say):
     left("the server is gone", lambda: [one for one in prints.left()
                                         if not (mounted and one == f"mount {world.server.data}")])
     say("everything has ended")
-    return wrong + store_is_whole(world.server.data)
+    return wrong
+
+
+def at_rest(world, injector, figures):
+    """What the server has stored, now that it has ended."""
+    wrong, unnamed = remains.content(world)
+    most = remains.MAX_UNNAMED * (1 + len(injector.happened))
+    if len(unnamed) > most:
+        wrong.append(f"{len(unnamed)} blobs are named by nobody, and {most} may be")
+    taken = remains.disk(world.server.data)
+    if taken > remains.MAX_DISK_BYTES:
+        wrong.append(f"the server's folder takes {taken} bytes")
+    figures |= {"unnamed": len(unnamed), "disk": taken}
+    if world.plan.store == "sqlite":
+        wrong += remains.sweep(world, unnamed)
+    return wrong + world.store.is_whole()
 
 
 def main():
@@ -141,12 +163,13 @@ def main():
         wrong = [traceback.format_exc()]
     finally:
         agents = next(iter(world.hosts.values())).agent_log() if world.hosts else ""
-        logs = world.server.log() if (world.folder / "server.log").exists() else ""
+        logs = world.server.log() if (world.server.folder / "server.log").exists() else ""
         try:
             world.end()
         except Exception:
             wrong.append(traceback.format_exc())
-    figures |= {"seed": given.seed, "wrong": wrong, "plan": str(plan), "run_s": round(time.monotonic() - timeline.begun, 2)}
+    figures |= {"seed": given.seed, "wrong": wrong, "plan": str(plan), "store": plan.store,
+                "run_s": round(time.monotonic() - timeline.begun, 2)}
     if given.json:
         pathlib.Path(given.json).write_text(json.dumps(figures))
     if wrong:

@@ -63,6 +63,9 @@ class Injector:
     def stop(self, _):
         self.world.kill(0, gently=True)
 
+    def database(self, fault):
+        self.world.kill_database(fault.lasts_s)
+
     def freeze(self, fault):
         self.world.freeze(fault.lasts_s)
 

@@ -9,7 +9,9 @@ from server import Server, wait_for
 
 from .ledger import ALREADY, Hopeless, insist
 
-PATIENCE_S = 120
+# What is due to anybody's death comes within a few of the longest waits: a minute for an agent's silence, and the
+# lease of a node that died, twenty seconds.
+PATIENCE_S = {"sqlite": 120, "postgres": 240}
 HOOKS = ["BeforeInstall", "AfterInstall", "ApplicationStart", "ValidateService"]
 COUNTED = "/var/tmp/hooks"
 HOOK = f"""#!/bin/sh
@@ -63,12 +65,15 @@ class Journey:
         self.world, self.moments, self.say = world, moments, say
         self.commits = []
         self.retried = []
+        # The deployment that a person made because a host had failed in a successful one.
+        self.redeployed = None
         self.ids = []
         self.answered = set()
         self.begun = time.monotonic()
+        self.patience_s = PATIENCE_S[world.plan.store]
 
     def deadline(self):
-        return self.begun + PATIENCE_S
+        return self.begun + self.patience_s
 
     def insist(self, call, already=()):
         return insist(call, self.deadline, already)
@@ -134,7 +139,7 @@ class Journey:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return subprocess.run(["git", "push", "-q", "origin", "main"], cwd=self.folder, timeout=20,
                                       env=self.account.server.env(), capture_output=True, check=False).returncode == 0
-        wait_for(pushed, "the push is acknowledged", timeout=PATIENCE_S, every=0.1)
+        wait_for(pushed, "the push is acknowledged", timeout=self.patience_s, every=0.1)
         self.say(f"push of version {version} acknowledged")
         self.moments.reach(version, "pushed")
 
@@ -146,7 +151,7 @@ class Journey:
     def see_through(self, number):
         """Approves when asked, retries what may fail, until the execution succeeded."""
         found = wait_for(lambda: len(all := self.executions()) >= number and all, f"execution {number}",
-                         timeout=PATIENCE_S)
+                         timeout=self.patience_s)
         execution = found[number - 1]
         pipelines = self.account.codepipeline
         while True:
@@ -160,7 +165,7 @@ class Journey:
             assert status in ("InProgress", "Failed"), f"execution {number} is {status}"
             self.approve(number, execution)
             if time.monotonic() > self.deadline():
-                raise AssertionError(f"execution {number} is still {status} after {PATIENCE_S} s")
+                raise AssertionError(f"execution {number} is still {status} after {self.patience_s} s")
             time.sleep(0.03)
 
     def approve(self, number, execution):
@@ -202,7 +207,31 @@ class Journey:
                 raise
             raise AssertionError(f"a newer execution came past the failed one: {error}") from error
 
+    def again(self):
+        """Deploys again where the last host failed: one at a time, that leaves the deployment successful.
+
+        See <https://docs.aws.amazon.com/codedeploy/latest/APIReference/API_MinimumHealthyHosts.html>.
+        """
+        deploy = self.direct.codedeploy
+        names = {"applicationName": self.application, "deploymentGroupName": self.group}
+        last = deploy.get_deployment_group(**names)["deploymentGroupInfo"]["lastSuccessfulDeployment"]["deploymentId"]
+        if "Failed" not in self.targets(last).values():
+            return
+        revision = deploy.get_deployment(deploymentId=last)["deploymentInfo"]["revision"]
+        self.redeployed = deploy.create_deployment(**names, revision=revision)["deploymentId"]
+        self.retried.append("host")
+        self.say("a host is deployed to again")
+        deploy.get_waiter("deployment_successful").wait(
+            deploymentId=self.redeployed, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
+
+    def targets(self, deployment):
+        """{host: status} of a deployment."""
+        deploy = self.direct.codedeploy
+        names = deploy.list_deployment_targets(deploymentId=deployment)["targetIds"]
+        found = deploy.batch_get_deployment_targets(deploymentId=deployment, targetIds=names)["deploymentTargets"]
+        return {one["instanceTarget"]["targetId"]: one["instanceTarget"]["status"] for one in found}
+
     @staticmethod
     def excuse(failed):
-        """The kind of fault that may make an action fail; see docs/durability.md."""
+        """The kind of fault that may make an action fail; see docs/faults.md."""
         return {"Deploy": "agent", "Build": "disk"}.get(failed["stageName"])

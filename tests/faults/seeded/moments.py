@@ -5,6 +5,8 @@ import time
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .plan import MOMENTS
+
 LOOK_S = 0.02
 
 
@@ -20,10 +22,12 @@ class Moments:
             return self.reached.setdefault((execution, moment), threading.Event())
 
     def reach(self, execution, moment):
-        event = self.event(execution, moment)
-        if not event.is_set():
-            self.say(f"execution {execution}: {moment}")
-            event.set()
+        """Those before it have passed, too, even where nobody saw them."""
+        for one in MOMENTS[:MOMENTS.index(moment) + 1]:
+            event = self.event(execution, one)
+            if not event.is_set():
+                self.say(f"execution {execution}: {one}")
+                event.set()
 
     def wait(self, execution, moment):
         """Whether the moment came before the journey was over."""

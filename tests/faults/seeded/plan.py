@@ -50,6 +50,7 @@ class Plan:
     network: Network = field(default_factory=Network)
     # Whether the second push comes while the first execution is still under way.
     overlap: bool = False
+    store: str = "sqlite"
 
     def kinds(self):
         return [fault.kind for fault in self.faults] + (["network"] if self.network.any() else [])
@@ -58,16 +59,21 @@ class Plan:
         return any(kind in kinds for kind in self.kinds())
 
     def __str__(self):
-        lines = [f"seed {self.seed}: pushes {'overlap' if self.overlap else 'one after the other'}"]
+        lines = [f"seed {self.seed}: {self.store}, pushes {'overlap' if self.overlap else 'one after the other'}"]
         lines += [f"  {fault}" for fault in self.faults]
         lines += [f"  network: {self.network}"] if self.network.any() else []
         return "\n".join(lines)
 
 
+# A database that is away for longer than a request waits for it.
+LONG_S = (10.5, 14.0)
+
 # How often each is drawn, relative to the others.
 WEIGHTS = {"kill": 5, "stop": 1, "freeze": 2, "runner": 3, "agent": 3, "agent-freeze": 1, "disk": 2, "clock": 3,
            "skew": 1, "network": 4}
-DATABASE_WEIGHTS = {"database": 5}
+DATABASE_WEIGHTS = {"database": 8}
+# Of so many seeds one is for PostgreSQL.
+EVERY = 5
 
 
 def jump(chance):
@@ -80,18 +86,21 @@ def drawn(chance, kind, executions):
     moments = {"runner": ["build", "building", "building", "staging"], "agent": MOMENTS[8:],
                "agent-freeze": MOMENTS[8:]}.get(kind, MOMENTS)
     lasts = {"kill": (0, 1.0), "freeze": (0.2, 2.5), "agent-freeze": (0.2, 2.5), "disk": (0.3, 2.0),
-             "skew": (0.3, 2.5), "database": (0, 1.5)}.get(kind, (0, 0))
+             "skew": (0.3, 2.5)}.get(kind, (0, 0))
+    if kind == "database":
+        lasts = chance.choice([(0, 1.5)] * 3 + [LONG_S])
     by = jump(chance) if kind in ("clock", "skew") else float(chance.randrange(2))
     return Fault(kind, chance.randint(1, executions), chance.choice(moments), round(chance.uniform(0, 0.5), 3),
                  round(chance.uniform(*lasts), 2), by)
 
 
-def plan_of(seed, store="sqlite", kinds=None, executions=2):
-    """One to four faults. `kinds` narrows what may be drawn."""
+def plan_of(seed, store=None, kinds=None, executions=2):
+    """One to four faults. `kinds` narrows what may be drawn, `store` says what the seed's number says otherwise."""
+    store = store or ("sqlite" if int(seed) % EVERY else "postgres")
     chance = random.Random(f"towpath {seed}")
     weights = WEIGHTS | (DATABASE_WEIGHTS if store == "postgres" else {})
     weights = {kind: weight for kind, weight in weights.items() if not kinds or kind in kinds}
-    plan = Plan(seed, overlap=chance.random() < 0.3)
+    plan = Plan(seed, overlap=chance.random() < 0.3, store=store)
     for kind in chance.choices(list(weights), list(weights.values()), k=chance.randint(1, 4)):
         if kind == "network":
             plan.network = Network(*(round(chance.uniform(0, 0.06), 2) for _ in range(5)))

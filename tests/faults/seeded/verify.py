@@ -2,10 +2,7 @@
 
 import collections
 import re
-import sqlite3
 import subprocess
-
-from footprint import Footprint
 
 from .journey import COUNTED, HOOKS
 
@@ -22,6 +19,8 @@ class Verdict:
     def __init__(self, world, journey, ledger, watcher):
         self.world, self.journey, self.ledger, self.watcher = world, journey, ledger, watcher
         self.wrong = []
+        # {deployment: {host: status}}
+        self.told = {}
 
     def expect(self, holds, text):
         if not holds:
@@ -127,7 +126,9 @@ class Verdict:
         found = direct.codedeploy.list_deployments(
             applicationName=self.journey.application, deploymentGroupName=self.journey.group)["deployments"]
         wanted = [one["output"]["executionResult"]["externalExecutionId"] for one in self.actions("Deploy")]
+        wanted += [self.journey.redeployed] if self.journey.redeployed else []
         self.expect(sorted(found) == sorted(wanted), f"deployments {found}, and the actions' are {wanted}")
+        failures = 0
         for deployment in found:
             info = direct.codedeploy.get_deployment(deploymentId=deployment)["deploymentInfo"]
             self.expect(info["status"] == "Succeeded" or "Deploy" in self.journey.retried,
@@ -136,8 +137,11 @@ class Verdict:
                     if event["detail"].get("deploymentId") == deployment and "instanceId" not in event["detail"]]
             end = {"Succeeded": "SUCCESS", "Failed": "FAILURE"}[info["status"]]
             self.expect(told == ["START", end], f"the events of {deployment} say {told}")
+            self.told[deployment] = self.journey.targets(deployment)
+            failures += sum(status == "Failed" for status in self.told[deployment].values())
+        killed = self.world.plan.kinds().count("agent")
+        self.expect(failures <= killed, f"{killed} agents were killed, and so hosts failed: {self.told}")
         self.expect(self.watcher.down <= 1, f"{self.watcher.down} hosts were taken at once")
-        self.told = {one: direct.codedeploy.get_deployment(deploymentId=one)["deploymentInfo"]["status"] for one in found}
 
     def hosts(self):
         """Every script ran once per deployment and host; one host at a time was out of service."""
@@ -148,7 +152,8 @@ class Verdict:
             for line in host.read(COUNTED).splitlines():
                 deployment, event, what, at = line.split()
                 ran[deployment].append((event, what, float(at)))
-            for deployment, status in self.told.items():
+            for deployment, targets in self.told.items():
+                status = targets[host.name]
                 lines = [(event, what) for event, what, _ in ran[deployment]]
                 whole = [(event, what) for event in HOOKS for what in ("begin", "end")]
                 self.expect(len(lines) == len(set(lines)) and lines == whole[:len(lines)],
@@ -164,11 +169,17 @@ class Verdict:
         direct = self.journey.direct
         tip = direct.git(self.journey.folder, "ls-remote", "origin", "main").stdout.split()
         self.expect(tip and tip[0] == self.journey.commits[-1], f"the branch is at {tip}, pushed was {self.journey.commits[-1]}")
-        for bare in (self.world.server.data / "codecommit").rglob("HEAD"):
-            if (bare.parent / "objects").is_dir():
-                done = subprocess.run(["git", "-C", bare.parent, "fsck", "--strict", "--no-dangling"],
-                                      capture_output=True, text=True, check=False)
-                self.expect(done.returncode == 0, f"git fsck {bare.parent}: {done.stdout}{done.stderr}")
+        bares = [path.parent for path in (self.world.server.data / "codecommit").rglob("HEAD")
+                 if (path.parent / "objects").is_dir()]
+        # The team's repository and the writers'.
+        self.expect(len(bares) == 2, f"the server has the repositories {bares}")
+        url = direct.git(self.journey.folder, "remote", "get-url", "origin").stdout.strip()
+        copy = direct.checkout(self.world.folder / "copy", url, direct.git_user())
+        direct.git(copy, "fetch", "-q", "origin")
+        for bare in [*bares, copy]:
+            done = subprocess.run(["git", "-C", bare, "fsck", "--strict", "--no-dangling"],
+                                  capture_output=True, text=True, check=False)
+            self.expect(done.returncode == 0, f"git fsck {bare}: {done.stdout}{done.stderr}")
 
     def acknowledged(self):
         self.wrong += [f"acknowledged and lost: {one}" for one in self.ledger.check(self.journey.direct)]
@@ -179,27 +190,3 @@ class Verdict:
         status = open(f"/proc/{self.world.server.process.pid}/status").read()
         peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
         self.expect(peak < MAX_SERVER_KB, f"the server had {peak} kB of memory")
-
-
-def leftovers(world):
-    """After the hosts are gone, what still is on the disk of a server that has nothing to do."""
-    data = world.server.data
-    folders = [data / name for name in ("sandboxes/run", "sandboxes/trash", "codebuild/builds", "scratch/codepipeline",
-                                        "scratch/codedeploy")]
-    found = [str(entry) for folder in folders if folder.exists() for entry in folder.iterdir()]
-    found += [str(path) for path in (data / "codecommit").rglob("*") if path.name.startswith(("incoming-", "tmp_objdir"))
-              or path.suffix == ".lock"]
-    server = Footprint(world.server)
-    found += [f"a sandbox's process {pid}" for pid in server.sandboxed]
-    return found
-
-
-def store_is_whole(data):
-    """The database after the server's end: whole, and without work that nobody does."""
-    wrong = []
-    for path in (data / "store").glob("*.sqlite*"):
-        if path.suffix in (".sqlite", ".sqlite3", ".db"):
-            with sqlite3.connect(path) as database:
-                told = database.execute("PRAGMA integrity_check").fetchall()
-                wrong += [] if told == [("ok",)] else [f"{path}: {told}"]
-    return wrong

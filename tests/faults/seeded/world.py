@@ -1,5 +1,6 @@
 """The machine of one run: a server that can be hurt, hosts with agents, the network between them, the clocks."""
 
+import contextlib
 import copy
 import os
 import pathlib
@@ -11,10 +12,11 @@ import threading
 import time
 
 from footprint import descendants, name
-from server import BIN, Server, wait_for
+from server import BIN, wait_for
 
 from . import clock as clocks
 from .proxy import Proxy
+from .stores import STORES
 
 DISK_BYTES = 256 << 20
 ROOT = os.geteuid() == 0
@@ -27,14 +29,16 @@ class World:
         self.folder = pathlib.Path(folder)
         self.clock = self.server_clock = None
         self.moved_s = 0.0
-        environment = {}
+        environment, machine = {}, {}
         if plan.has("clock", "skew"):
             library = clocks.built(self.folder)
             self.clock = clocks.Clock(os.environ["SEEDED_CLOCK"], library)
             self.server_clock = clocks.Clock(self.folder / "server-clock", library)
-            environment = self.server_clock.environment
-        self.server = Server(self.folder, environment=environment)
+            environment, machine = self.server_clock.environment, self.clock.environment
+        self.hosts = {}
         self.mounted = False
+        self.store = STORES[plan.store](self.folder, environment, machine)
+        self.server = self.store.server
         if plan.has("disk"):
             self.server.data.mkdir()
             options = f"size={DISK_BYTES},mode=700"
@@ -44,10 +48,11 @@ class World:
         # The same server, as everybody reaches it.
         self.front = copy.copy(self.server)
         self.front.url, self.front.clients = self.proxy.url, {}
-        self.hosts = {}
         # Whoever kills, starts, freezes: one after the other.
         self.hands = threading.RLock()
-        self.deaths = 0
+        # What a server cannot start with: a full disk, a database that is away. Now, and how often so far.
+        self.hindered = []
+        self.hindrances = 0
         self.restarts_s = []
 
     # ---- the server ------------------------------------------------------------------------------
@@ -55,14 +60,23 @@ class World:
     def start(self):
         with self.hands:
             begun = time.monotonic()
-            self.server.start()
+            while True:
+                hindered, before = list(self.hindered), self.hindrances
+                try:
+                    self.server.start()
+                    break
+                except AssertionError:
+                    # It says so and ends; who watches over it starts it again until it can.
+                    if not hindered and self.hindrances == before or self.server.process.poll() in (None, 0):
+                        raise
+                    self.say("the server does not start")
+                    time.sleep(0.1)
             self.front.process = self.server.process
             return time.monotonic() - begun
 
     def kill(self, dead_s, gently=False):
         with self.hands:
             self.server.stop() if gently else self.server.kill()
-            self.deaths += 1
             time.sleep(dead_s)
             self.restarts_s.append(self.start())
 
@@ -80,7 +94,7 @@ class World:
         """Takes all that the disk has left, to the last byte, for a while."""
         ballast = self.server.data / "ballast"
         until = time.monotonic() + lasts_s
-        with open(ballast, "wb") as file:
+        with self.hindrance("disk"), open(ballast, "wb") as file:
             while time.monotonic() < until:
                 for size in (1 << 20, 1 << 12, 1):
                     while True:
@@ -89,7 +103,20 @@ class World:
                         except OSError:
                             break
                 time.sleep(0.02)
-        ballast.unlink()
+            ballast.unlink()
+
+    def kill_database(self, dead_s):
+        with self.hindrance("database"):
+            self.store.kill(dead_s)
+
+    @contextlib.contextmanager
+    def hindrance(self, what):
+        self.hindrances += 1
+        self.hindered.append(what)
+        try:
+            yield
+        finally:
+            self.hindered.remove(what)
 
     # ---- the time --------------------------------------------------------------------------------
 
@@ -126,7 +153,7 @@ class World:
             words = [BIN, "host", "stop", "--all"]
             subprocess.run(words, env=self.host_environment(), capture_output=True, timeout=60, check=False)
         try:
-            self.server.stop()
+            self.store.stop()
         finally:
             self.proxy.close()
             if self.mounted:

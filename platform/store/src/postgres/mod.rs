@@ -117,6 +117,10 @@ impl Backend for Postgres {
         Ok(read::last_sequence(self.reader()?).await?)
     }
 
+    async fn last_emitted(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(read::last_emitted(self.reader()?).await?)
+    }
+
     async fn prune_events(&self, through: u64, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
         Ok(jobs::prune(self.job_link()?, through, before, limit).await?)
     }

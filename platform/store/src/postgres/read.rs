@@ -27,6 +27,7 @@ const NEXT_DUE: &str = "SELECT least(
     (SELECT min(lease_expires_at) FROM towpath.jobs WHERE queue = $1 AND lease_owner IS NOT NULL))";
 const EVENTS_AFTER: &str =
     "SELECT sequence, event FROM towpath.outbox WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+const LAST_EMITTED: &str = "SELECT emitted_at FROM towpath.outbox ORDER BY sequence DESC LIMIT 1";
 const LAST_SEQUENCE: &str = "SELECT value FROM towpath.counters WHERE name = 'outbox'";
 
 pub(super) async fn get(link: &Link, kind: &str, key: String) -> Result<Option<Row>, Failure> {
@@ -104,6 +105,11 @@ pub(super) async fn events_after(
 pub(super) async fn last_sequence(link: &Link) -> Result<u64, Failure> {
     let rows = link.query_again(LAST_SEQUENCE, &[]).await?;
     Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0)) as u64)
+}
+
+pub(super) async fn last_emitted(link: &Link) -> Result<Option<Timestamp>, Failure> {
+    let rows = link.query_again(LAST_EMITTED, &[]).await?;
+    Ok(rows.first().map(|row| Timestamp::from_millis(row.get(0))))
 }
 
 /// PostgreSQL's integers are signed; a cursor beyond them is beyond every event.

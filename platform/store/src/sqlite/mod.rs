@@ -113,6 +113,10 @@ impl Backend for Sqlite {
         self.readers.with(read::last_sequence).await
     }
 
+    async fn last_emitted(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.with(read::last_emitted).await
+    }
+
     async fn prune_events(&self, through: u64, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
         match self.writer.run(Task::Prune { through, before, limit }).await? {
             Outcome::Removed(count) => Ok(count),

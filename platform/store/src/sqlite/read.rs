@@ -117,6 +117,14 @@ pub(super) fn last_sequence(connection: &Connection) -> Result<u64, StoreError> 
     Ok(last.unwrap_or(0) as u64)
 }
 
+pub(super) fn last_emitted(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT emitted_at FROM outbox ORDER BY sequence DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.map(Timestamp::from_millis))
+}
+
 /// SQLite's integers are signed; a cursor beyond them is beyond every event.
 pub(super) fn clamp(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)

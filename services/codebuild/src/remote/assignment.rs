@@ -234,7 +234,7 @@ impl Assignment for Remote {
     }
 
     async fn deliver(&self, _: &Manifest, folder: &Path, log: &Log) -> Result<(), Stopped> {
-        log.close().await;
+        log.flush().await;
         let archive = folder.join("results.tar");
         let (from, to) = (folder.to_owned(), archive.clone());
         let packed = tokio::task::spawn_blocking(move || pack_results(&from, &to)).await;

@@ -42,7 +42,7 @@ impl Attempt {
             if let Err(Stopped::Broken(message)) = &ended {
                 log.say(format!("The attempt was interrupted: {message}")).await;
             }
-            log.close().await;
+            log.flush().await;
         }
         ended
     }
@@ -62,7 +62,11 @@ impl Attempt {
             }
         };
         match (staged, &self.log) {
-            (Some(manifest), Some(log)) => assignment.deliver(&manifest, folder, log).await,
+            (Some(manifest), Some(log)) => {
+                // Whoever stores it may be another process, and has only what is in the log by then.
+                log.flush().await;
+                assignment.deliver(&manifest, folder, log).await
+            }
             (Some(_), None) => Err(Stopped::Fault("a build without a log".to_owned())),
             (None, _) => Ok(()),
         }

@@ -73,7 +73,7 @@ impl Local {
             ended = self.finish(doc, folder, &log) => ended,
             () = self.held.cancelled() => Err(Stopped::Lost),
         };
-        log.close().await;
+        log.flush().await;
         ended
     }
 
@@ -99,13 +99,13 @@ impl Local {
             let facts = Facts::Stored { report_arns, uploaded };
             self.step(Step { input: Input::Published { status, context }, facts }).await?;
         }
-        log.close().await;
+        log.flush().await;
         let archive = folder.join(ARCHIVE);
         if let Some((bucket, key)) = view::log_object(&doc).filter(|_| archive.exists()) {
             let stored = objects.put_file(call, &bucket, &key, &archive, PutOptions::default()).await;
             if let Err(error) = stored {
                 log.say(format!("The log could not be stored at s3://{bucket}/{key}: {error}")).await;
-                log.close().await;
+                log.flush().await;
             }
         }
         self.step(Step::plain(Input::Finalized)).await.map(drop)

@@ -27,7 +27,7 @@ const ATTEMPTS: u32 = 6;
 
 enum Item {
     Line(String),
-    Close(oneshot::Sender<()>),
+    Flush(oneshot::Sender<()>),
 }
 
 /// Where lines go. Clones write into the same log.
@@ -42,7 +42,7 @@ pub struct Log {
 impl Log {
     /// Lines go to `sink`, and compressed behind what `archive` holds. In none of them is a secret readable.
     pub fn open(sink: Arc<dyn LogSink>, secrets: Vec<String>, archive: Option<File>) -> Log {
-        let archive = archive.map(|file| GzEncoder::new(file, Compression::default()));
+        let archive = archive.map_or(Archive::None, Archive::Between);
         let (sender, receiver) = mpsc::channel(CHANNEL_LINES);
         let writer = Writer { sink: sink.clone(), archive, lost: 0 };
         tokio::spawn(writer.run(receiver));
@@ -76,11 +76,11 @@ impl Log {
         self.limit_bytes
     }
 
-    /// Returns when everything so far is stored.
-    pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.sender.send(Item::Close(done)).await.is_ok() {
-            let _ = closed.await;
+    /// Returns when everything so far is stored: another process that goes on from here writes behind it.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.sender.send(Item::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
         }
     }
 }
@@ -90,9 +90,16 @@ fn stamp(time: Timestamp) -> String {
     format!("{}000", time.format("%Y/%m/%d %H:%M:%S.%3f"))
 }
 
+/// The compressed file: a row of members, each whole before the next begins.
+enum Archive {
+    None,
+    Between(File),
+    Within(Box<GzEncoder<File>>),
+}
+
 struct Writer {
     sink: Arc<dyn LogSink>,
-    archive: Option<GzEncoder<File>>,
+    archive: Archive,
     lost: usize,
 }
 
@@ -103,7 +110,7 @@ impl Writer {
         while let Some(item) = receiver.recv().await {
             let mut next = Some(item);
             let deadline = tokio::time::Instant::now() + Duration::from_millis(GATHER_MS);
-            let mut closing = None;
+            let mut flushing = None;
             while let Some(item) = next.take() {
                 match item {
                     Item::Line(line) => {
@@ -111,8 +118,8 @@ impl Writer {
                         self.keep(&line);
                         batch.push(self.event(line));
                     }
-                    Item::Close(done) => {
-                        closing = Some(done);
+                    Item::Flush(done) => {
+                        flushing = Some(done);
                         break;
                     }
                 }
@@ -123,23 +130,34 @@ impl Writer {
             }
             self.send(std::mem::take(&mut batch)).await;
             bytes = 0;
-            if let Some(done) = closing {
-                if let Some(archive) = self.archive.take()
-                    && let Err(error) = archive.finish().and_then(|file| file.sync_all())
-                {
-                    tracing::error!(%error, "cannot finish a build's log file");
-                }
+            if let Some(done) = flushing {
+                self.flush();
                 let _ = done.send(());
             }
         }
     }
 
+    fn flush(&mut self) {
+        let finished = match std::mem::replace(&mut self.archive, Archive::None) {
+            Archive::Within(encoder) => encoder.finish(),
+            Archive::Between(file) => Ok(file),
+            Archive::None => return,
+        };
+        match finished.and_then(|file| file.sync_all().map(|()| file)) {
+            Ok(file) => self.archive = Archive::Between(file),
+            Err(error) => tracing::error!(%error, "cannot finish a build's log file"),
+        }
+    }
+
     fn keep(&mut self, line: &str) {
-        if let Some(archive) = &mut self.archive
-            && let Err(error) = writeln!(archive, "{line}")
-        {
-            tracing::error!(%error, "cannot write a build's log file");
-            self.archive = None;
+        let mut encoder = match std::mem::replace(&mut self.archive, Archive::None) {
+            Archive::Within(encoder) => encoder,
+            Archive::Between(file) => Box::new(GzEncoder::new(file, Compression::default())),
+            Archive::None => return,
+        };
+        match writeln!(encoder, "{line}") {
+            Ok(()) => self.archive = Archive::Within(encoder),
+            Err(error) => tracing::error!(%error, "cannot write a build's log file"),
         }
     }
 
@@ -187,7 +205,50 @@ fn ascend(batch: &mut [InputLogEvent]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use std::io::Read;
+    use std::sync::Mutex;
+    use towpath_api::{ApiError, async_trait};
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl LogSink for Kept {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(1_795_169_472_000)
+        }
+
+        async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
+            self.0.lock().unwrap().extend(events.into_iter().filter_map(|event| event.message));
+            Ok(())
+        }
+    }
+
+    /// Whoever goes on may be another process: nothing may wait for the end of this one.
+    #[tokio::test]
+    async fn what_is_flushed_is_stored_and_more_may_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(ARCHIVE);
+        let sink = Arc::new(Kept::default());
+        let log = Log::open(sink.clone(), Vec::new(), Some(File::create(&path).unwrap()));
+        let archived = || {
+            let mut text = String::new();
+            flate2::read::MultiGzDecoder::new(File::open(&path).unwrap()).read_to_string(&mut text).unwrap();
+            text
+        };
+        log.line("one".into()).await;
+        log.flush().await;
+        assert_eq!(*sink.0.lock().unwrap(), ["one"]);
+        assert_eq!(archived(), "one\n");
+        log.flush().await;
+        log.line("two".into()).await;
+        log.flush().await;
+        assert_eq!(*sink.0.lock().unwrap(), ["one", "two"]);
+        assert_eq!(archived(), "one\ntwo\n");
+    }
 
     #[test]
     fn a_batch_ascends_whatever_the_clock_did() {

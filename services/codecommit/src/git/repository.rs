@@ -67,8 +67,17 @@ impl Disk {
             }
             File::open(self.root.join("repositories"))?.sync_all()
         };
-        make().map_err(GitError::io(format!("creating {}", path.display())))?;
-        Ok(path)
+        match make() {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                // Half of one is of no use, but takes room, on a disk that may be full. What was there before
+                // stays.
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    fs::remove_dir_all(&path).ok();
+                }
+                Err(GitError::io(format!("creating {}", path.display()))(error))
+            }
+        }
     }
 
     /// Makes a repository for one push over a repository that is only read: its objects and a list of
@@ -86,8 +95,11 @@ impl Disk {
             let objects = below.join("objects");
             fs::write(path.join("objects/info/alternates"), format!("{}\n", objects.display()))
         };
-        fill().map_err(GitError::io(format!("filling {}", path.display())))?;
-        set_references(&path, references)?;
+        let filled = fill().map_err(GitError::io(format!("filling {}", path.display())));
+        if let Err(error) = filled.and_then(|()| set_references(&path, references)) {
+            fs::remove_dir_all(&path).ok();
+            return Err(error);
+        }
         Ok(path)
     }
 
@@ -341,5 +353,24 @@ mod tests {
         fs::write(path.join("packed-refs.lock"), "").unwrap();
         assert_eq!(remove_stale(&path).unwrap(), 4);
         assert_eq!(remove_stale(&path).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_could_not_be_made_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        let left = |name: &str| fs::read_dir(folder.path().join(name)).unwrap().count();
+        // There is nothing below it that it could be filled from.
+        assert!(disk.create_over("absent", "push", &BTreeMap::new()).is_err());
+        assert_eq!(left("pushes"), 0);
+        let path = disk.create("one").unwrap();
+        assert!(disk.create("one").is_err());
+        assert!(path.join("HEAD").is_file(), "the one that was there stays");
+        disk.create_over("one", "push", &BTreeMap::new()).unwrap();
+        assert_eq!(left("pushes"), 1);
+        // The last step of making one fails as a disk might.
+        fs::rename(folder.path().join("repositories"), folder.path().join("elsewhere")).unwrap();
+        assert!(disk.create_over("one", "another", &BTreeMap::new()).is_err());
+        assert_eq!(left("pushes"), 1);
     }
 }

@@ -137,7 +137,7 @@ impl CodeCommitService {
         self.bring(shared, &snapshot).await?;
         let (disk, id) = (self.disk.clone(), repository_id.to_owned());
         let (name, none) = (towpath_api::id::uuid(), Default::default());
-        let folder = Folder(blocking(move || disk.create_over(&id, &name, &none)).await?);
+        let folder = blocking(move || disk.create_over(&id, &name, &none).map(Folder)).await?;
         let path = self.disk.path(repository_id);
         let what = ["--all", "--reflog", "--keep-unreachable"];
         let Some(made) = self.pack(&path, &folder.0, &what, String::new()).await? else { return Ok(()) };

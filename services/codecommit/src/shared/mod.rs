@@ -183,8 +183,9 @@ impl CodeCommitService {
         self.bring(shared, &snapshot).await?;
         let (disk, targets) = (self.disk.clone(), snapshot.targets());
         let (id, name) = (repository_id.to_owned(), id::uuid());
-        let path = blocking(move || disk.create_over(&id, &name, &targets)).await?;
-        let folder = Folder(path.clone());
+        // Whoever gives up waiting leaves no folder.
+        let folder = blocking(move || disk.create_over(&id, &name, &targets).map(Folder)).await?;
+        let path = folder.0.clone();
         Ok(Entry { path, apart: Some(Apart { snapshot, folder }) })
     }
 
