@@ -54,13 +54,17 @@ class Worker:
         return list(folder.iterdir()) if folder.exists() else []
 
 
+# Larger than what a server keeps in its database: its way leads over the object store.
+CONTENT = b"x" * (32 << 10)
+
+
 def results(puts, files):
     """Results as a worker packs them; a file named `link` is a symlink that leads out."""
     manifest = {"puts": puts, "artifacts": None, "secondary": [], "reports": [], "exported": [], "failures": []}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in ["manifest.json", *files]:
-            content = json.dumps(manifest).encode() if name == "manifest.json" else b"x"
+            content = json.dumps(manifest).encode() if name == "manifest.json" else CONTENT
             entry = tarfile.TarInfo(name)
             if name == "link":
                 entry.type, entry.linkname, content = tarfile.SYMTYPE, "/etc/passwd", b""

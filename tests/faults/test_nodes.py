@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from accounts import Account, allow, zipped
 from botocore.exceptions import ClientError
-from conftest import Gate
+from gate import Gate
 from nodes import Node, shared
 from postgres import Postgres
 from server import BIN, Server, wait_for

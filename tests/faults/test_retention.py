@@ -121,9 +121,11 @@ def blobs_in(data):
 def test_content_that_nobody_names_goes_after_six_hours(own_server):
     account = Account(own_server, "t")
     bucket = account.bucket()
-    account.s3.put_object(Bucket=bucket, Key="named", Body=b"named, and old")
+    # Larger than what the database keeps.
+    content = b"named, and old" * 2000
+    account.s3.put_object(Bucket=bucket, Key="named", Body=content)
     named = blobs_in(own_server.data)
-    account.s3.put_object(Bucket=bucket, Key="deleted", Body=b"deleted")
+    account.s3.put_object(Bucket=bucket, Key="deleted", Body=content[1:])
     account.s3.delete_object(Bucket=bucket, Key="deleted")
     wait_for(lambda: blobs_in(own_server.data) == named, "deleted content goes at once")
     own_server.stop()
@@ -139,7 +141,7 @@ def test_content_that_nobody_names_goes_after_six_hours(own_server):
     wait_for(lambda: not left[0].exists(), "what nobody named for seven hours goes")
     wait_for(lambda: "removed content that no record named" in own_server.log(), "the sweep is over")
     assert blobs_in(own_server.data) == {one, left[1]}
-    assert account.s3.get_object(Bucket=bucket, Key="named")["Body"].read() == b"named, and old"
+    assert account.s3.get_object(Bucket=bucket, Key="named")["Body"].read() == content
     # A day later, as the sweep sees it.
     then = time.time() - 7 * HOURS
     os.utime(left[1], (then, then))

@@ -14,7 +14,7 @@ from accounts import Account
 from botocore.exceptions import ClientError
 from server import Server, wait_for
 from watch import Builds, Pipe, build_action, phases_of, repository_with, source_action
-from workers import Worker, results
+from workers import CONTENT, Worker, results
 
 
 class Site:
@@ -362,7 +362,7 @@ def test_a_worker_that_lies_is_refused(site):
     for _ in range(2):
         assert ask(site, "results", results([good | {"bucket": bucket}], ["stage/a"]), mine, **{"x-towpath-delivery": head})[0] == 200
     site.builds.wait(build)
-    assert account.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    assert account.s3.get_object(Bucket=bucket, Key="k")["Body"].read() == CONTENT
     assert ask(site, "keep", hold, mine)[0] == 409
     with pytest.raises(ClientError):
         account.s3.head_object(Bucket=bucket, Key="link")

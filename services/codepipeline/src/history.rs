@@ -38,10 +38,9 @@ enum Place {
         done: Option<String>,
         /// Key of the last execution that was looked at and stays, in the next pipeline.
         after: Option<String>,
-        /// Something went in this round.
-        removed: bool,
     },
-    /// Tokens of executions that are gone: nothing leads from an execution to them.
+    /// Tokens of executions that are gone: nothing leads from an execution to them. Every round looks, for an
+    /// earlier one may have been interrupted between the two.
     Tokens { after: Option<String> },
     /// Earlier jobs of actions that are gone.
     Jobs { after: Option<String> },
@@ -49,7 +48,7 @@ enum Place {
 
 impl Default for Place {
     fn default() -> Place {
-        Place::Executions { done: None, after: None, removed: false }
+        Place::Executions { done: None, after: None }
     }
 }
 
@@ -65,9 +64,7 @@ pub async fn run(service: Arc<Pipelines>, keep_days: u32, shutdown: Shutdown) {
         async move {
             let before = store.now().plus_millis(-i64::from(keep_days) * DAY_MS);
             match place {
-                Place::Executions { done, after, removed } => {
-                    executions(&store, before, (done, after, removed)).await
-                }
+                Place::Executions { done, after } => executions(&store, before, done, after).await,
                 Place::Tokens { after } => tokens(&store, after).await,
                 Place::Jobs { after } => jobs(&store, after).await,
             }
@@ -79,14 +76,14 @@ pub async fn run(service: Arc<Pipelines>, keep_days: u32, shutdown: Shutdown) {
 async fn executions(
     store: &Store,
     before: Timestamp,
-    (mut done, mut after, mut removed): (Option<String>, Option<String>, bool),
+    mut done: Option<String>,
+    mut after: Option<String>,
 ) -> Result<Piece<Place>, Retry> {
     let mut bite = Bite::default();
     for _ in 0..PASSED {
         let page = store.list::<PipelineDoc>("", done.as_deref(), 1, Order::Ascending).await?;
         let Some(pipeline) = page.items.into_iter().next() else {
-            let next = removed.then_some(Place::Tokens { after: None });
-            return Ok((bite.txn, next));
+            return Ok((bite.txn, Some(Place::Tokens { after: None })));
         };
         match of_pipeline(store, &pipeline, before, after.take(), &mut bite).await? {
             Left::Nothing if versions(store, &pipeline, before, &mut bite).await? => {
@@ -95,12 +92,11 @@ async fn executions(
             Left::Nothing => {}
             Left::After(kept) => after = kept,
         }
-        removed |= bite.documents > 0;
         if after.is_some() || bite.documents > 0 {
             break;
         }
     }
-    Ok((bite.txn, Some(Place::Executions { done, after, removed })))
+    Ok((bite.txn, Some(Place::Executions { done, after })))
 }
 
 /// One transaction in the making.
