@@ -96,7 +96,7 @@ async fn a_killed_host_is_swept(world: World) {
     let web = host::run(&world.config, spec("web")).await.unwrap();
     let start = format!("(setsid sleep {mark} >/dev/null 2>&1 &)");
     assert_eq!(there(&world, "web", &start).await.1, 0);
-    assert_eq!(processes_with(&format!("sleep {mark}")).len(), 1);
+    eventually("it sleeps", || processes_with(&format!("sleep {mark}")).len() == 1).await;
     let pid = nix::unistd::Pid::from_raw(web.supervisor_pid);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     eventually("its processes are gone", || processes_with(&format!("sleep {mark}")).is_empty()).await;
