@@ -109,6 +109,7 @@ impl Services {
                 objects: s3.clone(),
                 sources: codecommit.clone(),
                 logs: logs.clone(),
+                log_batches: logs.clone(),
                 runner: Arc::new(runner),
             },
         );

@@ -39,6 +39,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use store::{BuildDoc, CountersDoc};
+use towpath_api::log_batches::LogBatches;
 use towpath_api::sources::Sources;
 use towpath_api::{Identity, Objects};
 use towpath_api_logs::Logs;
@@ -91,6 +92,7 @@ pub struct Handles {
     pub objects: Arc<dyn Objects>,
     pub sources: Arc<dyn Sources>,
     pub logs: Arc<dyn Logs>,
+    pub log_batches: Arc<dyn LogBatches>,
     pub runner: Arc<dyn Sandboxes>,
 }
 
@@ -103,6 +105,7 @@ pub struct CodeBuildService {
     objects: Arc<dyn Objects>,
     sources: Arc<dyn Sources>,
     logs: Arc<dyn Logs>,
+    log_batches: Arc<dyn LogBatches>,
     sandboxes: Arc<dyn Sandboxes>,
     /// The name of this server's disk among all servers of the store.
     place: String,
@@ -111,7 +114,7 @@ pub struct CodeBuildService {
 
 impl CodeBuildService {
     pub fn new(config: Config, store: Store, handles: Handles) -> Arc<Self> {
-        let Handles { identity, objects, sources, logs, runner } = handles;
+        let Handles { identity, objects, sources, logs, log_batches, runner } = handles;
         let place = place::name(&config.data_dir);
         Arc::new(CodeBuildService {
             config,
@@ -120,6 +123,7 @@ impl CodeBuildService {
             objects,
             sources,
             logs,
+            log_batches,
             sandboxes: runner,
             place,
             objects_of_job: OnceLock::new(),

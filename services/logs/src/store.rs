@@ -55,6 +55,18 @@ pub(crate) struct Stream {
     pub next_number: i64,
     /// The time of the last event of each run.
     pub runs: Vec<i64>,
+    /// Those that number their batches, who wrote last at the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writers: Vec<Writer>,
+}
+
+/// What a writer has stored: written with the batch itself, so that a batch that is sent again is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Writer {
+    pub id: String,
+    /// Of its last batch.
+    pub number: u64,
+    pub bytes: u64,
 }
 
 impl Stream {

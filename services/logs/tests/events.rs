@@ -5,7 +5,10 @@
 mod common;
 
 use common::*;
+use std::sync::Arc;
+use towpath_api::log_batches::{LogBatch, LogBatches};
 use towpath_api_logs::*;
+use towpath_logs::{Config, LogsService};
 
 #[tokio::test]
 async fn a_follower_sees_each_line_once_and_the_same_token_at_the_end() {
@@ -254,4 +257,64 @@ async fn a_forged_token_is_refused() {
         let error = fixture.logs.get_log_events(&fixture.call, input).await.unwrap_err();
         assert_eq!(error.code, "InvalidParameterException", "{token}");
     }
+}
+
+fn batch(writer: &str, number: Option<u64>, text: &str) -> LogBatch {
+    LogBatch {
+        group: "g".into(),
+        stream: "s".into(),
+        writer: writer.into(),
+        number,
+        limit_bytes: 1000,
+        events: vec![(NOW, text.into())],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_numbered_batch_is_stored_once_however_often_it_is_sent() {
+    let fixture = Fixture::with_stream().await;
+    let put = |service: Arc<LogsService>, batch| {
+        let call = fixture.call.clone();
+        tokio::spawn(async move { service.put_batch(&call, batch).await })
+    };
+    // Sent again while the first is under way, and after a restart: another service over the same store.
+    let again = LogsService::new(Config::default(), fixture.store.clone());
+    for number in 1..=20 {
+        let one = batch("w", Some(number), &format!("{number}"));
+        let twice = [put(fixture.logs.clone(), one.clone()), put(again.clone(), one.clone())];
+        for sent in twice {
+            sent.await.unwrap().unwrap();
+        }
+        again.put_batch(&fixture.call, one).await.unwrap();
+    }
+    // One that comes late, after it was given up; another writer's; and two without a number.
+    again.put_batch(&fixture.call, batch("w", Some(3), "late")).await.unwrap();
+    again.put_batch(&fixture.call, batch("other", Some(1), "other")).await.unwrap();
+    again.put_batch(&fixture.call, batch("other", None, "plain")).await.unwrap();
+    again.put_batch(&fixture.call, batch("other", None, "plain")).await.unwrap();
+    again.put_batch(&fixture.call, batch("w", Some(20), "20")).await.unwrap();
+    let (all, _, _) = fixture.get(|input| input.start_from_head = Some(true)).await;
+    let mut expected: Vec<String> = (1..=20).map(|number| number.to_string()).collect();
+    expected.extend(["other", "plain", "plain"].map(str::to_owned));
+    assert_eq!(all, expected);
+}
+
+#[tokio::test]
+async fn a_writers_batches_are_bounded_together() {
+    let fixture = Fixture::with_stream().await;
+    let text = "x".repeat(400 - 26);
+    for number in [1, 2, 2] {
+        fixture.logs.put_batch(&fixture.call, batch("w", Some(number), &text)).await.unwrap();
+    }
+    for number in [Some(3), None] {
+        let error = fixture.logs.put_batch(&fixture.call, batch("w", number, &text)).await.unwrap_err();
+        assert_eq!(error.code, "LogFullException");
+    }
+    fixture.logs.put_batch(&fixture.call, batch("w", Some(3), &"x".repeat(200 - 26))).await.unwrap();
+    fixture.logs.put_batch(&fixture.call, batch("next", Some(1), &text)).await.unwrap();
+    let denied = call_with(|_, _| false);
+    let error = fixture.logs.put_batch(&denied, batch("w", Some(4), "x")).await.unwrap_err();
+    assert_eq!(error.code, "AccessDeniedException");
+    let (all, _, _) = fixture.get(|_| {}).await;
+    assert_eq!(all.len(), 4);
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod id;
 pub mod identity;
+pub mod log_batches;
 pub mod model;
 pub mod node;
 pub mod objects;

@@ -255,8 +255,8 @@ impl LogSink for Remote {
         SystemClock.now()
     }
 
-    async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
-        let request = LogRequest { hold: self.hold.clone(), events };
+    async fn write(&self, number: u64, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
+        let request = LogRequest { hold: self.hold.clone(), number: Some(number), events };
         self.ask::<_, Empty>("log", &request).await.map(drop).map_err(api_error)
     }
 }

@@ -34,8 +34,6 @@ pub struct WorkDoor {
     pub(super) transfers: Arc<Semaphore>,
     /// When each worker's document was last written.
     pub(super) noted: Mutex<BTreeMap<String, Timestamp>>,
-    /// What was logged under each hold since this process began.
-    pub(super) logged: Mutex<BTreeMap<(String, u64), u64>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -46,7 +44,6 @@ impl CodeBuildService {
             service: self.clone(),
             transfers: Arc::new(Semaphore::new(TRANSFERS)),
             noted: Mutex::default(),
-            logged: Mutex::default(),
             shutdown,
         }
     }

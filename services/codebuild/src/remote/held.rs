@@ -6,7 +6,7 @@ use super::tokens::{TokenDoc, WorkerDoc};
 use crate::state::{Context, Input, MAX_DEATHS, PhaseKind, Rejected, State, Status};
 use crate::store::{BUILDS_QUEUE, BuildDoc, Holder};
 use crate::work::assignment::{Denied, Facts, Step};
-use crate::work::log::EVENT_OVERHEAD_BYTES;
+use crate::work::local::LogWriter;
 use crate::work::source::BuildspecFailure;
 use crate::work::{LEASE_MS, jobs};
 use crate::{AdvanceError, reports};
@@ -14,7 +14,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::Instant;
 use towpath_api::{ApiError, Timestamp, id};
-use towpath_api_logs::InputLogEvent;
 use towpath_store::{Lease, StoreError, Txn, Versioned};
 
 /// A look at the build although nothing told of a change: it may have been stopped on another server.
@@ -256,33 +255,16 @@ impl WorkDoor {
             return Err(ApiError::validation(format!("more than {MAX_LOG_EVENTS} log events")));
         }
         let call = self.service.role(&doc).await?;
-        self.count_logged(&ask)?;
         let now = self.service.store.now().as_millis();
         for event in &mut ask.events {
             let told = event.timestamp.unwrap_or(now);
             event.timestamp = Some(told.clamp(now - MAX_SKEW_MS, now + MAX_SKEW_MS));
         }
-        self.service.log_sink(&call, &doc).write(ask.events).await?;
+        // A worker keeps to the log's bound by itself; one that does not is refused here.
+        let limit_bytes = self.service.config.bounds.log_bytes.saturating_add(LOG_ROOM_BYTES);
+        let writer = LogWriter { id: format!("hold-{}", ask.hold.fence), limit_bytes };
+        self.service.write_log((&call, &doc), writer, (ask.number, ask.events)).await?;
         Ok(Empty {})
-    }
-
-    /// A worker keeps to the log's bound by itself; one that does not is refused here. It is counted roughly,
-    /// with room for what is sent again after a lost answer.
-    fn count_logged(&self, ask: &LogRequest) -> Result<(), ApiError> {
-        let text = |event: &InputLogEvent| event.message.as_ref().map_or(0, String::len);
-        let bytes: usize = ask.events.iter().map(|event| text(event) + EVENT_OVERHEAD_BYTES).sum();
-        let limit = self.service.config.bounds.log_bytes.saturating_mul(2).saturating_add(LOG_ROOM_BYTES);
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() >= MAX_NOTED {
-            logged.clear();
-        }
-        let so_far = logged.entry((ask.hold.build.clone(), ask.hold.fence)).or_default();
-        *so_far = so_far.saturating_add(bytes as u64);
-        if *so_far > limit {
-            let message = format!("This build's log is full: {limit} bytes were sent.");
-            return Err(ApiError::client("LogFullException", message));
-        }
-        Ok(())
     }
 
     /// A step of the state machine: those that a machine that runs commands has to take.

@@ -109,6 +109,10 @@ pub struct DocAnswer {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LogRequest {
     pub hold: Hold,
+    /// 1 for the first batch after the claim. The same number again is the same batch again, and stored once.
+    /// Workers of 0.1.0 send none: what they send again may be stored again.
+    #[serde(default)]
+    pub number: Option<u64>,
     pub events: Vec<InputLogEvent>,
 }
 

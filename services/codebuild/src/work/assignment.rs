@@ -135,8 +135,9 @@ impl Denied {
 pub(crate) trait LogSink: Send + Sync {
     fn now(&self) -> Timestamp;
 
-    /// Stores a batch. A failure below 500 is final.
-    async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError>;
+    /// Stores a batch. A failure below 500 is final. After any other it is sent again under its own number,
+    /// and stored once; each next batch has a higher number, beginning with 1.
+    async fn write(&self, number: u64, events: Vec<InputLogEvent>) -> Result<(), ApiError>;
 }
 
 /// One build, held under the lease of its job.

@@ -14,9 +14,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use towpath_api::log_batches::LogBatch;
 use towpath_api::objects::PutOptions;
-use towpath_api::{ApiError, Call, SessionCredentials, Timestamp, async_trait};
-use towpath_api_logs::{CreateLogGroupInput, CreateLogStreamInput, InputLogEvent, PutLogEventsInput};
+use towpath_api::{ApiError, Call, SessionCredentials, Timestamp, async_trait, id};
+use towpath_api_logs::{CreateLogGroupInput, CreateLogStreamInput, InputLogEvent};
 use towpath_durable::Held;
 use towpath_store::Txn;
 
@@ -188,6 +189,13 @@ struct Stream {
     call: Call,
     /// Group and stream. `None`: the project wants no such log.
     name: Option<(String, String)>,
+    writer: LogWriter,
+}
+
+/// Who writes, and how much at most.
+pub(crate) struct LogWriter {
+    pub id: String,
+    pub limit_bytes: u64,
 }
 
 #[async_trait]
@@ -196,15 +204,27 @@ impl LogSink for Stream {
         self.service.store.wall()
     }
 
-    async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
+    async fn write(&self, number: u64, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
+        self.put(Some(number), events).await
+    }
+}
+
+impl Stream {
+    async fn put(&self, number: Option<u64>, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
         let Some((group, name)) = &self.name else { return Ok(()) };
-        let input = PutLogEventsInput {
-            log_group_name: Some(group.clone()),
-            log_stream_name: Some(name.clone()),
-            log_events: Some(events),
-            ..PutLogEventsInput::default()
+        let now = self.now().as_millis();
+        let events = events.into_iter();
+        let batch = LogBatch {
+            group: group.clone(),
+            stream: name.clone(),
+            writer: self.writer.id.clone(),
+            number,
+            limit_bytes: self.writer.limit_bytes,
+            events: events
+                .map(|event| (event.timestamp.unwrap_or(now), event.message.unwrap_or_default()))
+                .collect(),
         };
-        self.service.logs.put_log_events(&self.call, input).await.map(drop)
+        self.service.log_batches.put_batch(&self.call, batch).await
     }
 }
 
@@ -255,11 +275,23 @@ impl CodeBuildService {
             };
             exists_already(self.logs.create_log_stream(call, create).await.map(drop))?;
         }
-        Ok(self.log_sink(call, doc))
+        // A process that goes on with a build is another writer.
+        let writer = LogWriter { id: id::uuid(), limit_bytes: u64::MAX };
+        Ok(Arc::new(self.log_stream(call, doc, writer)))
     }
 
-    pub(crate) fn log_sink(self: &Arc<Self>, call: &Call, doc: &BuildDoc) -> Arc<dyn LogSink> {
-        Arc::new(Stream { service: self.clone(), call: call.clone(), name: view::log_stream(doc) })
+    fn log_stream(self: &Arc<Self>, call: &Call, doc: &BuildDoc, writer: LogWriter) -> Stream {
+        Stream { service: self.clone(), call: call.clone(), name: view::log_stream(doc), writer }
+    }
+
+    /// A worker's batch.
+    pub(crate) async fn write_log(
+        self: &Arc<Self>,
+        (call, doc): (&Call, &BuildDoc),
+        writer: LogWriter,
+        (number, events): (Option<u64>, Vec<InputLogEvent>),
+    ) -> Result<(), ApiError> {
+        self.log_stream(call, doc, writer).put(number, events).await
     }
 
     pub(crate) async fn buildspec_object(

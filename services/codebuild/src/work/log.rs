@@ -44,7 +44,7 @@ impl Log {
     pub fn open(sink: Arc<dyn LogSink>, secrets: Vec<String>, archive: Option<File>) -> Log {
         let archive = archive.map_or(Archive::None, Archive::Between);
         let (sender, receiver) = mpsc::channel(CHANNEL_LINES);
-        let writer = Writer { sink: sink.clone(), archive, lost: 0 };
+        let writer = Writer { sink: sink.clone(), archive, lost: 0, batches: 0 };
         tokio::spawn(writer.run(receiver));
         let secrets: Vec<String> = secrets.into_iter().filter(|secret| secret.len() >= 8).collect();
         Log { sender, sink, secrets: secrets.into(), limit_bytes: u64::MAX }
@@ -101,6 +101,8 @@ struct Writer {
     sink: Arc<dyn LogSink>,
     archive: Archive,
     lost: usize,
+    /// Batches so far: the last one's number.
+    batches: u64,
 }
 
 impl Writer {
@@ -176,8 +178,9 @@ impl Writer {
             batch.insert(0, self.event(text));
         }
         ascend(&mut batch);
+        self.batches += 1;
         for attempt in 0..ATTEMPTS {
-            match self.sink.write(batch.clone()).await {
+            match self.sink.write(self.batches, batch.clone()).await {
                 Ok(()) => {
                     self.lost = 0;
                     return;
@@ -221,7 +224,7 @@ mod tests {
             Timestamp::from_millis(1_795_169_472_000)
         }
 
-        async fn write(&self, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
+        async fn write(&self, _: u64, events: Vec<InputLogEvent>) -> Result<(), ApiError> {
             self.0.lock().unwrap().extend(events.into_iter().filter_map(|event| event.message));
             Ok(())
         }

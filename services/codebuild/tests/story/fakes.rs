@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use towpath_api::log_batches::{LogBatch, LogBatches};
 use towpath_api::objects::PutOptions;
 use towpath_api::sources::{ArchiveFormat, CloneDepth, CommitInfo, Revision};
 use towpath_api::*;
@@ -275,6 +276,10 @@ impl Sources for FakeSources {
 #[derive(Default)]
 pub struct FakeLogs {
     pub streams: Mutex<BTreeMap<(String, String), Vec<String>>>,
+    /// The last batch of each stream's writers.
+    pub writers: Mutex<BTreeMap<(String, String), u64>>,
+    /// So many batches are stored, and then their answers are lost.
+    pub lost_answers: Mutex<usize>,
 }
 
 impl FakeLogs {
@@ -285,6 +290,28 @@ impl FakeLogs {
             .find(|((_, name), _)| name == stream)
             .map(|(_, lines)| lines.clone())
             .unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl LogBatches for FakeLogs {
+    async fn put_batch(&self, call: &Call, batch: LogBatch) -> Result<(), ApiError> {
+        call.authorize("logs:PutLogEvents", &batch.group, &[])?;
+        let mut writers = self.writers.lock().unwrap();
+        let last = writers.entry((batch.stream.clone(), batch.writer)).or_default();
+        let number = batch.number.expect("builds number their batches");
+        if number > *last {
+            *last = number;
+            let mut streams = self.streams.lock().unwrap();
+            let lines = batch.events.into_iter().map(|(_, line)| line);
+            streams.get_mut(&(batch.group, batch.stream)).unwrap().extend(lines);
+        }
+        let mut lost = self.lost_answers.lock().unwrap();
+        if *lost > 0 {
+            *lost -= 1;
+            return Err(ApiError::internal("the answer was lost"));
+        }
+        Ok(())
     }
 }
 
@@ -308,15 +335,6 @@ macro_rules! unused {
                 Ok(CreateLogStreamOutput {})
             }
 
-            async fn put_log_events(&self, call: &Call, input: PutLogEventsInput) -> Result<PutLogEventsOutput, ApiError> {
-                call.authorize("logs:PutLogEvents", input.log_group_name.as_ref().unwrap(), &[])?;
-                let key = (input.log_group_name.unwrap(), input.log_stream_name.unwrap());
-                let mut streams = self.streams.lock().unwrap();
-                let events = input.log_events.unwrap().into_iter().map(|event| event.message.unwrap());
-                streams.get_mut(&key).unwrap().extend(events);
-                Ok(PutLogEventsOutput::default())
-            }
-
             $(async fn $method(&self, _: &Call, _: $input) -> Result<$output, ApiError> {
                 panic!("no build asks for this")
             })*
@@ -325,6 +343,7 @@ macro_rules! unused {
 }
 
 unused! {
+    put_log_events(PutLogEventsInput) -> PutLogEventsOutput,
     delete_log_group(DeleteLogGroupInput) -> DeleteLogGroupOutput,
     delete_log_stream(DeleteLogStreamInput) -> DeleteLogStreamOutput,
     delete_retention_policy(DeleteRetentionPolicyInput) -> DeleteRetentionPolicyOutput,

@@ -160,3 +160,23 @@ async fn without_a_token_that_counts_a_worker_ends() {
     let worker = Worker::with_token(&world, &endpoint, "liar", forged);
     assert!(matches!(worker.running.await.unwrap(), Err(worker::WorkerError::Token(_))));
 }
+
+/// The answer to a batch of the log is lost after the batch was stored: it is sent again, and not stored again.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_whose_answer_was_lost_are_logged_once() {
+    for (world, remote) in [(World::new().await, false), (World::without_slots().await, true)] {
+        let endpoint = world.open_door().await;
+        let worker = if remote { Some(Worker::start(&world, &endpoint, "one").await) } else { None };
+        *world.logs.lost_answers.lock().unwrap() = 3;
+        world.project(&spec(&["echo said once"]), |_| {}).await;
+        let id = world.start(|_| {}).await;
+        let build = world.finished(&id).await;
+        assert_eq!(*world.logs.lost_answers.lock().unwrap(), 0);
+        assert_eq!(world.printed(&build), ["said once"], "on a worker: {remote}");
+        let own: Vec<_> = world.log(&id).into_iter().filter(|line| line.contains("Running on")).collect();
+        assert_eq!(own.len(), 1, "{own:?}");
+        if let Some(worker) = worker {
+            worker.until_idle().await;
+        }
+    }
+}

@@ -123,6 +123,7 @@ impl World {
             objects: objects.clone(),
             sources: sources.clone(),
             logs: logs.clone(),
+            log_batches: logs.clone(),
             runner: runner.unwrap_or_else(|| sandboxes.clone()),
         };
         let service = CodeBuildService::new(config, store.clone(), handles);

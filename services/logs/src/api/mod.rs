@@ -13,6 +13,7 @@ mod token;
 use crate::LogsService;
 use crate::store::{Group, Stream};
 use names::GroupRef;
+use towpath_api::log_batches::{LogBatch, LogBatches};
 use towpath_api::{ApiError, Call, async_trait};
 use towpath_api_logs::*;
 use towpath_store::{StoreError, Versioned};
@@ -41,6 +42,13 @@ fn retry(error: &StoreError, round: usize) -> bool {
 /// A member that the model requires. The wire layer has checked; a call in process may not have.
 fn required<T>(member: Option<T>, name: &str) -> Result<T, ApiError> {
     member.ok_or_else(|| errors::invalid_parameter_exception(format!("{name} is required.")))
+}
+
+#[async_trait]
+impl LogBatches for LogsService {
+    async fn put_batch(&self, call: &Call, batch: LogBatch) -> Result<(), ApiError> {
+        put::put_batch(self, call, batch).await
+    }
 }
 
 #[async_trait]

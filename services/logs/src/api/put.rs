@@ -5,8 +5,9 @@ use super::names::GroupRef;
 use super::{required, retry};
 use crate::LogsService;
 use crate::placement::{PlacementError, place};
-use crate::store::{LogEvent, OVERHEAD_BYTES, Position, Stream};
+use crate::store::{LogEvent, OVERHEAD_BYTES, Position, Stream, Writer};
 use std::ops::Range;
+use towpath_api::log_batches::LogBatch;
 use towpath_api::{ApiError, Call};
 use towpath_api_logs::*;
 use towpath_store::Txn;
@@ -18,6 +19,8 @@ const HOUR_MS: i64 = 3600 * 1000;
 const TOO_NEW_MS: i64 = 2 * HOUR_MS;
 const TOO_OLD_MS: i64 = 14 * 24 * HOUR_MS;
 const MAX_SPAN_MS: i64 = 24 * HOUR_MS;
+/// Attempts at a build write one after the other; two of them at once are the exception.
+const MAX_WRITERS: usize = 8;
 
 pub(super) async fn put(
     service: &LogsService,
@@ -27,17 +30,82 @@ pub(super) async fn put(
     let name = GroupRef::named(call, &required(input.log_group_name, "logGroupName")?)?;
     let stream_name = required(input.log_stream_name, "logStreamName")?;
     name.authorize_stream(call, "logs:PutLogEvents", &stream_name)?;
-    let batch = check(required(input.log_events, "logEvents")?)?;
+    let events = required(input.log_events, "logEvents")?
+        .into_iter()
+        .map(|event| Ok((required(event.timestamp, "timestamp")?, required(event.message, "message")?)));
+    let batch = check(events.collect::<Result<_, ApiError>>()?)?;
+    let stored = store(service, &name, &stream_name, &batch, |_| Ok(true)).await?;
+    Ok(PutLogEventsOutput {
+        next_sequence_token: Some(sequence_token(&stored.stream)),
+        // Entities are not kept: this says so, and the events are stored all the same.
+        rejected_entity_info: input.entity.map(|_| RejectedEntityInfo {
+            error_type: Some(entity_rejection_error_type::UNSUPPORTED_LOG_GROUP_TYPE.into()),
+        }),
+        rejected_log_events_info: stored.rejected,
+    })
+}
+
+/// The same for a writer that numbers its batches.
+pub(super) async fn put_batch(service: &LogsService, call: &Call, batch: LogBatch) -> Result<(), ApiError> {
+    let name = GroupRef::named(call, &batch.group)?;
+    name.authorize_stream(call, "logs:PutLogEvents", &batch.stream)?;
+    let LogBatch { stream, writer, number, limit_bytes, events, .. } = batch;
+    let events = check(events)?;
+    let bytes = events.iter().map(|(_, message)| (message.len() as i64 + OVERHEAD_BYTES) as u64).sum();
+    let account = |stream: &mut Stream| account_for(stream, (&writer, number), bytes, limit_bytes);
+    store(service, &name, &stream, &events, account).await.map(drop)
+}
+
+/// Whether the batch is new; the writer's account with it.
+fn account_for(
+    stream: &mut Stream,
+    (id, number): (&str, Option<u64>),
+    bytes: u64,
+    limit_bytes: u64,
+) -> Result<bool, ApiError> {
+    let known = stream.writers.iter().position(|writer| writer.id == id);
+    let before = known.map(|place| stream.writers.remove(place));
+    let (last, so_far) = before.map_or((0, 0), |writer| (writer.number, writer.bytes));
+    let total = so_far.saturating_add(bytes);
+    if number.is_some_and(|number| number <= last) {
+        return Ok(false);
+    }
+    if total > limit_bytes {
+        let message = format!("This build's log is full: it may have {limit_bytes} bytes.");
+        return Err(ApiError::client("LogFullException", message));
+    }
+    stream.writers.push(Writer { id: id.to_owned(), number: number.unwrap_or(last), bytes: total });
+    let excess = stream.writers.len().saturating_sub(MAX_WRITERS);
+    stream.writers.drain(..excess);
+    Ok(true)
+}
+
+struct Stored {
+    stream: Stream,
+    rejected: Option<RejectedLogEventsInfo>,
+}
+
+/// Stores what is neither too old nor too new, where `account` says that the batch is new to the stream.
+async fn store(
+    service: &LogsService,
+    name: &GroupRef,
+    stream_name: &str,
+    batch: &[(i64, String)],
+    account: impl Fn(&mut Stream) -> Result<bool, ApiError>,
+) -> Result<Stored, ApiError> {
+    let times: Vec<i64> = batch.iter().map(|(time, _)| *time).collect();
     let mut round = 0;
     loop {
         round += 1;
-        let group = service.group(&name).await?;
-        let old = service.stream(&group, &stream_name).await?;
+        let group = service.group(name).await?;
+        let old = service.stream(&group, stream_name).await?;
         let now = service.store.wall();
-        let times: Vec<i64> = batch.iter().map(|(time, _)| *time).collect();
         let (accepted, rejected) = sift(&times, now.as_millis(), group.cutoff_ms(now));
         check_span(&times[accepted.clone()])?;
         let mut stream = old.doc.clone();
+        if !account(&mut stream)? {
+            return Ok(Stored { stream, rejected });
+        }
         let mut txn = Txn::new();
         txn.expect(&group);
         let events = take_in(&mut stream, &batch[accepted], now.as_millis());
@@ -54,14 +122,7 @@ pub(super) async fn put(
                 result => result?,
             }
         }
-        return Ok(PutLogEventsOutput {
-            next_sequence_token: Some(sequence_token(&stream)),
-            // Entities are not kept: this says so, and the events are stored all the same.
-            rejected_entity_info: input.entity.map(|_| RejectedEntityInfo {
-                error_type: Some(entity_rejection_error_type::UNSUPPORTED_LOG_GROUP_TYPE.into()),
-            }),
-            rejected_log_events_info: rejected,
-        });
+        return Ok(Stored { stream, rejected });
     }
 }
 
@@ -71,15 +132,14 @@ pub(super) fn sequence_token(stream: &Stream) -> String {
 }
 
 /// What makes the whole batch wrong.
-fn check(events: Vec<InputLogEvent>) -> Result<Vec<(i64, String)>, ApiError> {
+fn check(batch: Vec<(i64, String)>) -> Result<Vec<(i64, String)>, ApiError> {
     let invalid = |message: String| Err(errors::invalid_parameter_exception(message));
-    if events.is_empty() || events.len() > MAX_EVENTS {
-        return invalid(format!("A batch has between 1 and {MAX_EVENTS} log events, not {}.", events.len()));
+    if batch.is_empty() || batch.len() > MAX_EVENTS {
+        return invalid(format!("A batch has between 1 and {MAX_EVENTS} log events, not {}.", batch.len()));
     }
-    let mut batch: Vec<(i64, String)> = Vec::with_capacity(events.len());
     let mut total_bytes = 0;
-    for event in events {
-        let (time, message) = (required(event.timestamp, "timestamp")?, required(event.message, "message")?);
+    let mut latest = i64::MIN;
+    for (time, message) in &batch {
         if message.is_empty() {
             return invalid("Log event message cannot be empty.".into());
         }
@@ -89,13 +149,13 @@ fn check(events: Vec<InputLogEvent>) -> Result<Vec<(i64, String)>, ApiError> {
                 message.len()
             ));
         }
-        if batch.last().is_some_and(|(earlier, _)| *earlier > time) {
+        if latest > *time {
             return invalid(
                 "Log events in a single PutLogEvents request must be in chronological order.".into(),
             );
         }
         total_bytes += message.len() as i64 + OVERHEAD_BYTES;
-        batch.push((time, message));
+        latest = *time;
     }
     if total_bytes > MAX_BATCH_BYTES {
         return invalid(format!("Upload too large: {total_bytes} bytes exceeds limit of {MAX_BATCH_BYTES}"));

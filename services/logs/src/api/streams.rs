@@ -40,6 +40,7 @@ pub(super) async fn create(
             stored_bytes: 0,
             next_number: 0,
             runs: Vec::new(),
+            writers: Vec::new(),
         });
         match service.store.commit(txn).await {
             Err(error) if retry(&error, round) => {}
