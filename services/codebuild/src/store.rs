@@ -212,11 +212,19 @@ pub struct TokenDoc {
     pub token: String,
     pub request: serde_json::Value,
     pub build_id: String,
+    /// From then on the token is free. `None`: it stands as long as its build is kept, or until a timer removes it
+    /// (those of 0.1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl TokenDoc {
     pub fn key_of(account: &str, region: &str, operation: &str, token: &str) -> String {
         key(&[account, region, operation, token])
+    }
+
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
     }
 }
 

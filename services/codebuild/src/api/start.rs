@@ -14,9 +14,10 @@ use towpath_api_codebuild::errors::{
     account_limit_exceeded_exception, invalid_input_exception, resource_not_found_exception,
 };
 use towpath_api_codebuild::*;
-use towpath_store::{Document, Job, StoreError, Txn, key};
+use towpath_store::{Document, Job, StoreError, Txn, Versioned, key};
 
-/// AWS keeps a token for five minutes.
+/// How long a token stands for its build.
+/// <https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html>.
 const TOKEN_LIFE_MS: i64 = 5 * 60_000;
 const MAX_ROUNDS: usize = 50;
 
@@ -197,9 +198,11 @@ pub(super) async fn submit(
     request: Request,
 ) -> Result<BuildDoc, ApiError> {
     for _ in 0..MAX_ROUNDS {
-        if let Some(doc) = earlier(service, call, request.token.as_ref()).await? {
-            return Ok(doc);
-        }
+        let over = match earlier(service, call, request.token.as_ref()).await? {
+            Earlier::Made(doc) => return Ok(*doc),
+            Earlier::Over(token) => Some(token),
+            Earlier::None => None,
+        };
         let counters_key = key(&[&call.account, &call.region, name]);
         let seen = service.store.get::<CountersDoc>(&counters_key).await?;
         let mut counters = seen.as_deref().cloned().unwrap_or_else(|| CountersDoc {
@@ -218,6 +221,9 @@ pub(super) async fn submit(
         counters.last_number += 1;
         let (doc, mut txn) = new_build(service, call, name, counters.last_number, &request);
         counters.active.insert(doc.id.clone());
+        if let Some(token) = &request.token {
+            note_token(&mut txn, token, over.as_ref(), &doc);
+        }
         match &seen {
             Some(seen) => txn.replace(seen, &counters),
             None => txn.create(&counters),
@@ -266,23 +272,30 @@ fn new_build(
     let minutes = doc.project.queued_timeout_in_minutes.unwrap_or(480);
     let timer = Timer::QueuedTimeout { build_key: doc.key() };
     enqueue_timer(&mut txn, &doc.key(), &timer, now.plus_millis(minutes * 60_000));
-    if let Some(token) = &request.token {
-        let token_doc = TokenDoc {
-            account: call.account.clone(),
-            region: call.region.clone(),
-            operation: token.operation.to_owned(),
-            token: token.token.clone(),
-            request: token.request.clone(),
-            build_id: doc.id.clone(),
-        };
-        txn.create(&token_doc);
-        if token.expires {
-            let timer = Timer::TokenExpires { token_key: token_doc.key() };
-            enqueue_timer(&mut txn, &token_doc.key(), &timer, now.plus_millis(TOKEN_LIFE_MS));
-        }
-    }
     service.carry_out(&doc, &effects, &mut txn);
     (doc, txn)
+}
+
+/// Remembers what the token made, in the place of what is `over`.
+fn note_token(txn: &mut Txn, token: &Token, over: Option<&Versioned<TokenDoc>>, build: &BuildDoc) {
+    let expires_at = token.expires.then(|| build.started_at.plus_millis(TOKEN_LIFE_MS));
+    let token_doc = TokenDoc {
+        account: build.account.clone(),
+        region: build.region.clone(),
+        operation: token.operation.to_owned(),
+        token: token.token.clone(),
+        request: token.request.clone(),
+        build_id: build.id.clone(),
+        expires_at,
+    };
+    match over {
+        Some(over) => txn.replace(over, &token_doc),
+        None => txn.create(&token_doc),
+    };
+    if let Some(expires_at) = expires_at {
+        let timer = Timer::TokenExpires { token_key: token_doc.key() };
+        enqueue_timer(txn, &token_doc.key(), &timer, expires_at);
+    }
 }
 
 fn enqueue_timer(txn: &mut Txn, timer_key: &str, timer: &Timer, at: towpath_api::Timestamp) {
@@ -290,20 +303,32 @@ fn enqueue_timer(txn: &mut Txn, timer_key: &str, timer: &Timer, at: towpath_api:
     txn.enqueue(Job::new(TIMERS_QUEUE, timer_key, at).with_payload(payload));
 }
 
+/// What a token stands for already.
+enum Earlier {
+    None,
+    Made(Box<BuildDoc>),
+    /// Its time is up: it is as good as new.
+    Over(Versioned<TokenDoc>),
+}
+
 async fn earlier(
     service: &CodeBuildService,
     call: &Call,
     token: Option<&Token>,
-) -> Result<Option<BuildDoc>, ApiError> {
-    let Some(token) = token else { return Ok(None) };
+) -> Result<Earlier, ApiError> {
+    let Some(token) = token else { return Ok(Earlier::None) };
     let token_key = TokenDoc::key_of(&call.account, &call.region, token.operation, &token.token);
-    let Some(seen) = service.store.get::<TokenDoc>(&token_key).await? else { return Ok(None) };
+    let Some(seen) = service.store.get::<TokenDoc>(&token_key).await? else { return Ok(Earlier::None) };
+    if seen.is_over(service.store.now()) {
+        return Ok(Earlier::Over(seen));
+    }
     if seen.request != token.request {
         return Err(invalid_input_exception(
             "Parameter mismatch: the idempotencyToken was used before with other parameters",
         ));
     }
-    service.build(call, &seen.build_id).await.map(Some)
+    let made = service.build(call, &seen.build_id).await?;
+    Ok(Earlier::Made(Box::new(made)))
 }
 
 impl CodeBuildService {

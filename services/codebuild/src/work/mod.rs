@@ -7,7 +7,7 @@ mod commands;
 mod environment;
 mod files;
 pub(crate) mod jobs;
-mod local;
+pub(crate) mod local;
 pub(crate) mod log;
 pub(crate) mod machine;
 mod output;
@@ -112,8 +112,16 @@ async fn timer(service: Arc<CodeBuildService>, held: Held) -> Result<Txn, Retry>
             }
         }
         Timer::TokenExpires { token_key } => {
+            let now = service.store.now();
             if let Some(token) = service.store.get::<TokenDoc>(&token_key).await? {
-                txn.delete(&token);
+                // It may stand for another build by now.
+                match token.expires_at.filter(|_| !token.is_over(now)) {
+                    Some(later) => {
+                        let payload = held.payload.clone();
+                        txn.enqueue(Job::new(TIMERS_QUEUE, token_key, later).with_payload(payload));
+                    }
+                    None => _ = txn.delete(&token),
+                }
             }
         }
     }

@@ -97,6 +97,39 @@ async fn tokens_give_the_same_build_and_refuse_another_request() {
     assert_ne!(world.start(|_| {}).await, first);
 }
 
+/// A token counts for five minutes, to the millisecond: whether the timer that removes it has run or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_older_than_five_minutes_starts_a_new_build() {
+    const LIFE_MS: i64 = 5 * 60_000;
+    let world = World::new().await;
+    world.project(&spec(&["true"]), |_| {}).await;
+    let token = |input: &mut StartBuildInput| input.idempotency_token = Some("t".into());
+    let first = world.start(token).await;
+    world.finished(&first).await;
+    // A minute for a machine that is busy; the clock goes on by itself.
+    world.clock.advance(LIFE_MS - 60_000);
+    assert_eq!(world.start(token).await, first, "the token still counts");
+    world.clock.advance(60_000);
+    let second = world.start(token).await;
+    assert_ne!(second, first);
+    assert_eq!(world.start(token).await, second, "it stands for the new build, with five minutes of its own");
+    assert_eq!(world.finished(&second).await.build_number, Some(2));
+    // What the first build's timer does when it comes late leaves the token alone.
+    world.clock.advance(LIFE_MS - 60_000);
+    assert_eq!(world.start(token).await, second);
+    world.clock.advance(60_000);
+    let retry = |id: &str| RetryBuildInput { id: Some(id.to_owned()), idempotency_token: Some("t".into()) };
+    let again = async |id: &str| {
+        let made = world.service.retry_build(&world.call, retry(id)).await.unwrap();
+        made.build.unwrap().id.unwrap()
+    };
+    let retried = again(&first).await;
+    assert_eq!(again(&first).await, retried);
+    world.clock.advance(LIFE_MS);
+    let another = again(&second).await;
+    assert!(another != retried, "another request, for the token is free again");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_concurrency_limit_counts_unfinished_builds() {
     let world = World::new().await;
