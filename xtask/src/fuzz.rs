@@ -69,7 +69,7 @@ fn build() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let (triple, built) = (host_triple()?, prerequisites::target_dir().join("fuzz"));
     finish(
         Command::new("cargo")
-            .args(["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml"])
+            .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
             .args(["--bin", BINARY, "--target", &triple, "--target-dir"])
             .arg(&built)
             .env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"))
