@@ -226,7 +226,8 @@ async fn orphans_are_reaped_and_die_with_the_sandbox(world: World) {
     let sandbox = world.start(|_| {}).await;
     said(&sandbox, &format!("(setsid sleep {mark} > /dev/null 2>&1 &) ; (sleep 0 &) ; true")).await;
     eventually("the orphan runs", || processes_with(&format!("sleep {mark}")).len() == 1).await;
-    said(&sandbox, "for i in $(seq 300); do ps -eo stat= | grep -q Z || exit 0; sleep 0.1; done; exit 1").await;
+    said(&sandbox, "for i in $(seq 300); do ps -eo stat= | grep -q Z || exit 0; sleep 0.1; done; exit 1")
+        .await;
     sandbox.destroy().await.unwrap();
     assert_eq!(processes_with(&mark), Vec::<i32>::new());
 }
