@@ -1,5 +1,6 @@
 //! Towpath's development tasks: `cargo xtask <task>`.
 
+mod again;
 mod bench;
 mod codegen;
 mod coverage;

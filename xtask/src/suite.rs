@@ -1,6 +1,6 @@
 //! All tests: the crates' own, then the stories that unmodified clients tell a running server.
 
-use crate::{TaskResult, finish, fuzz, prerequisites, root};
+use crate::{TaskResult, again, finish, fuzz, prerequisites, root};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,18 +13,17 @@ pub fn run(arguments: &[&str]) -> TaskResult {
     // Everything in one build: apart, the binary and the tests would want dependencies with other features.
     crate::run("cargo", &["build", "--workspace", "--all-targets", "--locked", "--quiet"])?;
     if arguments.is_empty() {
-        run_rust(&bin)?;
+        // Some crates are tested with Python's AWS clients too.
+        again::cargo_test(&["--locked", "--quiet"], &bin)?;
         fuzz::run(fuzz::BRIEF)?;
     }
     let towpath = prerequisites::target_dir().join("debug/towpath");
-    let mut pytest = Command::new(bin.join("python"));
-    pytest.args(["-m", "pytest", "-p", "no:cacheprovider", "tests"]);
+    let filter = if whole_sdk { "test_clients_table and rust".to_owned() } else { arguments.join(" ") };
+    let mut variables = vec![("TOWPATH_BIN", towpath.as_os_str())];
     if whole_sdk {
-        pytest.args(["-k", "test_clients_table and rust"]).env("TOWPATH_SDK_RUST", "all");
-    } else if !arguments.is_empty() {
-        pytest.args(["-k", &arguments.join(" ")]);
+        variables.push(("TOWPATH_SDK_RUST", "all".as_ref()));
     }
-    finish(pytest.current_dir(root()).env("TOWPATH_BIN", towpath).env("PATH", prerequisites::path_with(&bin)))
+    again::pytest(&bin, &["tests", "-k", &filter], &variables)
 }
 
 /// The AWS SDK for Rust with its calls from the scenario table: a workspace of its own, for its crates are large.
@@ -43,14 +42,4 @@ fn build_rust_sdk(python: &Path, whole: bool) -> TaskResult {
         cargo.args(["--features", "all"]);
     }
     finish(&mut cargo)
-}
-
-/// Some crates are tested with Python's AWS clients too.
-fn run_rust(python: &Path) -> TaskResult {
-    finish(
-        Command::new("cargo")
-            .args(["test", "--workspace", "--locked", "--quiet", "--no-fail-fast"])
-            .current_dir(root())
-            .env("PATH", prerequisites::path_with(python)),
-    )
 }

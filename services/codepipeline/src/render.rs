@@ -191,8 +191,10 @@ pub fn action_state(action: &Action, doc: Option<&ActionDoc>) -> ActionState {
     let Some(doc) = doc else {
         return ActionState { action_name: Some(action.name.clone()), ..ActionState::default() };
     };
+    // Who is asked must see what about: there is nothing to answer before the configuration is resolved.
+    let asks = doc.status == ActionStatus::InProgress && doc.resolved.is_some();
     let token = match &doc.external {
-        External::Approval { token } if doc.status == ActionStatus::InProgress => Some(token.clone()),
+        External::Approval { token } if asks => Some(token.clone()),
         _ => None,
     };
     let external = match &doc.external {
