@@ -14,6 +14,7 @@ use crate::client::Connection;
 use crate::config::{Config, Transport};
 use crate::tls::{self, Certificates, TlsError};
 use listeners::{Listeners, reachable};
+use nodes::Nodes;
 use services::Services;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -39,6 +40,10 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error("{part} cannot start: {cause}")]
     Part { part: &'static str, cause: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "this node ended: the database was taken over by a newer version; start it again with that version"
+    )]
+    Outdated,
 }
 
 /// For `map_err`: what could not start.
@@ -55,6 +60,7 @@ pub struct Running {
     pub root_key: String,
     certificates: Option<Arc<Certificates>>,
     shutdown: Shutdown,
+    nodes: Arc<Nodes>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     background: JoinSet<()>,
     /// A node's own data folder.
@@ -100,6 +106,7 @@ pub async fn start(config: Config, cluster: Option<Cluster>) -> Result<Running, 
         region: config.region,
         certificates,
         shutdown,
+        nodes: services.nodes(),
         serving,
         background,
         _lock: lock,
@@ -142,10 +149,11 @@ impl Running {
             }
             Ok::<(), std::io::Error>(())
         };
-        tokio::select! {
-            ended = reloading => ended.map_err(part("signal handling"))?,
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        let ended = tokio::select! {
+            ended = reloading => ended.map_err(part("signal handling")),
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            () = self.nodes.outdated() => Err(StartError::Outdated),
             ended = &mut self.serving => {
                 let cause = match ended {
                     Ok(Ok(())) => std::io::Error::other("it ended by itself"),
@@ -154,7 +162,7 @@ impl Running {
                 };
                 return Err(part("the listener")(cause));
             }
-        }
+        };
         tracing::info!("stopping");
         self.shutdown.trigger();
         let drained = tokio::time::timeout(DRAIN, async {
@@ -164,6 +172,6 @@ impl Running {
         if drained.await.is_err() {
             tracing::warn!("stopped without waiting any longer; unfinished work goes on at the next start");
         }
-        Ok(())
+        ended
     }
 }

@@ -1,5 +1,6 @@
 //! Who the nodes are. Each says every few seconds that it is there; nothing depends on it but people's eyes:
-//! work moves by leases alone.
+//! work moves by leases alone. By the way it looks whether a newer version has taken the database over, and then
+//! ends: its requests would fail one by one.
 //!
 //! **Crash.** A node that dies is shown as silent, and forgotten after a day.
 
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use towpath_api::{ApiError, Call, Timestamp, id};
 use towpath_durable::Shutdown;
 use towpath_store::{Document, MAX_LIST, Order, Store, StoreError, Txn};
@@ -39,11 +41,12 @@ pub struct Nodes {
     store: Store,
     /// `None` for a server alone.
     own: Option<NodeDoc>,
+    outdated: watch::Sender<bool>,
 }
 
 impl Nodes {
     pub fn alone(store: Store) -> Nodes {
-        Nodes { store, own: None }
+        Nodes { store, own: None, outdated: watch::Sender::new(false) }
     }
 
     pub fn new(store: Store, name: &str, endpoint: &str) -> Nodes {
@@ -56,15 +59,28 @@ impl Nodes {
             started_at: now,
             seen_at: now,
         };
-        Nodes { store, own: Some(own) }
+        Nodes { store, own: Some(own), outdated: watch::Sender::new(false) }
+    }
+
+    /// Returns once the database has been taken over by a newer version.
+    pub async fn outdated(&self) {
+        let mut receiver = self.outdated.subscribe();
+        // The sender cannot be gone: `self` holds it.
+        let _ = receiver.wait_for(|outdated| *outdated).await;
     }
 
     /// Says that this node is there until `shutdown`, and then that it is not.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let Some(own) = &self.own else { return };
         loop {
-            if let Err(error) = self.beat(own).await {
-                tracing::warn!(%error, "this node cannot say that it is there");
+            match self.beat(own).await {
+                Ok(()) => {}
+                Err(error @ StoreError::TooNew { .. }) => {
+                    tracing::error!(%error, "this node ends: the database belongs to a newer version now");
+                    self.outdated.send_replace(true);
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "this node cannot say that it is there"),
             }
             if !shutdown.sleep(EVERY).await {
                 break;
@@ -76,6 +92,7 @@ impl Nodes {
     }
 
     async fn beat(&self, own: &NodeDoc) -> Result<(), StoreError> {
+        self.store.check_version().await?;
         let now = self.store.now();
         let known = self.store.list::<NodeDoc>("", None, MAX_LIST, Order::Ascending).await?;
         let mut txn = Txn::new();

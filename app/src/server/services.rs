@@ -137,6 +137,11 @@ impl Services {
         self.iam.root_credentials().access_key_id.clone()
     }
 
+    /// The word on whether this node can go on.
+    pub fn nodes(&self) -> Arc<Nodes> {
+        self.nodes.clone()
+    }
+
     /// Starts everybody's background work: recovery first, then workers and subscribers.
     pub fn run(&self, tasks: &mut JoinSet<()>, shutdown: &Shutdown) {
         tasks.spawn(self.nodes.clone().run(shutdown.clone()));

@@ -65,5 +65,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Removes events up to and including `through` that were emitted before `before`; at most `limit`.
     async fn prune_events(&self, through: u64, before: Timestamp, limit: usize) -> Result<u64, StoreError>;
 
+    /// Whether another process, of a newer version, has made the database one that this version cannot use.
+    async fn check_version(&self) -> Result<(), StoreError>;
+
     async fn close(&self);
 }

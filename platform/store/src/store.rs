@@ -251,6 +251,11 @@ impl Store {
         self.inner.backend.last_sequence().await
     }
 
+    /// [`StoreError::TooNew`] once a newer version has made the database one that this version cannot use.
+    pub async fn check_version(&self) -> Result<(), StoreError> {
+        self.inner.backend.check_version().await
+    }
+
     /// Removes events with a sequence up to `through` that were emitted before `before`, at most `limit`
     /// at a time; says how many went.
     pub async fn prune_events(

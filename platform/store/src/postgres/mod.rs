@@ -125,6 +125,11 @@ impl Backend for Postgres {
         Ok(jobs::prune(self.job_link()?, through, before, limit).await?)
     }
 
+    async fn check_version(&self) -> Result<(), StoreError> {
+        let session = self.reader()?.session(Instant::now() + PATIENCE).await?;
+        Ok(schema::check(&session).await?)
+    }
+
     async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.writer.close().await;

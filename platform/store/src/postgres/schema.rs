@@ -181,6 +181,12 @@ async fn read_meta(session: &Session) -> Result<Option<Meta>, Failure> {
     Ok(Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }
 
+/// Whether this program may still use the database.
+pub(super) async fn check(session: &Session) -> Result<(), Failure> {
+    let meta = read_meta(session).await?.unwrap_or_default();
+    Ok(checked_version(&meta, MIGRATIONS.len() as i64, &session.place).map(drop)?)
+}
+
 /// The version that the database has, where this program may use it.
 fn checked_version(meta: &Meta, known: i64, place: &Place) -> Result<i64, StoreError> {
     let place = place.name.clone();

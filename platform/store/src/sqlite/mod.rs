@@ -124,6 +124,11 @@ impl Backend for Sqlite {
         }
     }
 
+    /// The folder's lock keeps others out.
+    async fn check_version(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn close(&self) {
         self.readers.close();
         self.writer.close().await;

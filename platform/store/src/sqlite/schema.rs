@@ -4,6 +4,10 @@
 //! version before it; what nobody reads any more goes in a later one. `PRAGMA user_version` is the schema
 //! that was written last, `oldest_reader` the oldest schema that a program may know to open it: so going
 //! back one version works until a contraction says otherwise.
+//!
+//! The same goes for the documents in the tables: a version that writes some which the version before cannot read
+//! adds a migration for that alone, without SQL, whose `oldest_reader` is its own. An older program is then refused
+//! at its start, and not by one request after another.
 
 use crate::StoreError;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
