@@ -7,8 +7,16 @@ use std::process::{Command, Stdio};
 /// Unmodified foreign clients, and what runs the stories.
 const PYTHON_PACKAGES: &[&str] = &["awscli", "boto3", "git-remote-codecommit", "pytest", "pytest-timeout"];
 /// A program and the Debian package that has it.
-const PROGRAMS: &[(&str, &str)] =
-    &[("c++", "g++"), ("git", "git"), ("openssl", "openssl"), ("setfacl", "acl"), ("unzip", "unzip")];
+const PROGRAMS: &[(&str, &str)] = &[
+    ("7zz", "7zip"),
+    ("bsdtar", "libarchive-tools"),
+    ("c++", "g++"),
+    ("git", "git"),
+    ("openssl", "openssl"),
+    ("setfacl", "acl"),
+    ("unzip", "unzip"),
+    ("zip", "zip"),
+];
 
 fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
@@ -58,7 +66,6 @@ fn has_postgresql() -> bool {
 /// What benchmarks compare with. What cannot be installed is told, and then by the benchmark too.
 pub fn references() {
     let wanted = [
-        ("zip", "zip"),
         ("bwrap", "bubblewrap"),
         ("dockerd", "docker.io"),
         ("nginx", "nginx-light"),

@@ -125,8 +125,12 @@ fn extract(dir: &DeploymentDir, bundle: &Path, spec: &Spec) -> Result<(), WorkEr
     remove_tree(&fresh)?;
     make_folders(&fresh)?;
     let root = Root::open(&fresh).map_err(|error| WorkError::new(error.to_string()))?;
-    unpack(File::open(bundle)?, Some(spec.revision.kind), &root, &LIMITS)
-        .map_err(|error| WorkError::new(format!("The bundle cannot be unpacked: {error}")))?;
+    let unpacked = unpack(File::open(bundle)?, Some(spec.revision.kind), &root, &LIMITS);
+    if let Err(error) = unpacked {
+        // What came before the entry that is refused would lie there until the next deployment.
+        remove_tree(&fresh).ok();
+        return Err(WorkError::new(format!("The bundle cannot be unpacked: {error}")));
+    }
     // A folder that is all there is, and that holds the AppSpec file, is the revision itself.
     let mut top = fs::read_dir(&fresh)?.collect::<io::Result<Vec<_>>>()?;
     let nested = match (top.pop(), top.is_empty()) {

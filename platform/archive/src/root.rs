@@ -1,6 +1,6 @@
 //! A folder beneath which paths are resolved by the kernel, so that no symlink leads out.
 
-use crate::ArchiveError;
+use crate::{ArchiveError, shown};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
@@ -34,6 +34,13 @@ pub enum Follow {
     Beneath,
 }
 
+/// What happens to a file or symlink that is there already. A folder never gives way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Replaced,
+    Refused,
+}
+
 /// `path` without `.` and empty components; an error when it is absolute, climbs or is empty.
 pub fn check_relative(path: &Path) -> Result<PathBuf, ArchiveError> {
     let bytes = path.as_os_str().as_bytes();
@@ -46,20 +53,28 @@ pub fn check_relative(path: &Path) -> Result<PathBuf, ArchiveError> {
         match component {
             Component::Normal(name) => clean.push(name),
             Component::CurDir => {}
-            Component::ParentDir => return refuse("its path climbs out with '..'"),
-            Component::RootDir | Component::Prefix(_) => return refuse("its path is absolute"),
+            Component::ParentDir => {
+                return refuse("its path climbs out with '..'; names must be relative to the archive's top");
+            }
+            Component::RootDir | Component::Prefix(_) => {
+                return refuse("its path is absolute; names must be relative to the archive's top");
+            }
         }
     }
     if clean.as_os_str().is_empty() { refuse("its path is empty") } else { Ok(clean) }
 }
 
 fn failed(path: &Path, errno: Errno) -> ArchiveError {
+    let refused = |reason| ArchiveError::refused(path.as_os_str().as_bytes(), reason);
     match errno {
-        Errno::ELOOP | Errno::EXDEV => ArchiveError::refused(
-            path.as_os_str().as_bytes(),
-            "a symlink on its path leads out of the folder",
-        ),
-        errno => ArchiveError::Io { what: path.display().to_string(), source: errno.into() },
+        Errno::EXDEV => refused("a symlink on its path leads out of the folder"),
+        Errno::ELOOP => refused("a symlink is on its path"),
+        Errno::ENOTDIR => refused("what its path takes for a folder is none"),
+        Errno::EEXIST => refused("its name comes twice"),
+        Errno::ENAMETOOLONG => {
+            refused("a part of its name is longer than this file system takes (255 bytes)")
+        }
+        errno => ArchiveError::Io { what: shown(path.as_os_str().as_bytes()), source: errno.into() },
     }
 }
 
@@ -90,6 +105,18 @@ impl Root {
         mode: u32,
         follow: Follow,
     ) -> Result<OwnedFd, ArchiveError> {
+        self.resolve_as(path, flags, mode, follow, path)
+    }
+
+    /// An error speaks of `named`, which may be the whole path of which `path` is a part.
+    fn resolve_as(
+        &self,
+        path: &Path,
+        flags: OFlag,
+        mode: u32,
+        follow: Follow,
+        named: &Path,
+    ) -> Result<OwnedFd, ArchiveError> {
         let mut resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         if follow == Follow::No {
             resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
@@ -104,7 +131,7 @@ impl Root {
                 Ok(fd) => return Ok(fd),
                 // A rename elsewhere in the tree makes the kernel unsure: try again.
                 Err(Errno::EAGAIN | Errno::EINTR) => continue,
-                Err(errno) => return Err(failed(path, errno)),
+                Err(errno) => return Err(failed(named, errno)),
             }
         }
     }
@@ -141,7 +168,7 @@ impl Root {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(failed(path, errno)),
             }
-            at = Root::from_fd(at.resolve(name, flags, 0, Follow::No)?);
+            at = Root::from_fd(at.resolve_as(name, flags, 0, Follow::No, path)?);
         }
         Ok(at)
     }
@@ -157,11 +184,15 @@ impl Root {
     /// A new file with `mode` (permission bits only), in folders made where needed. A file or symlink of
     /// that name is replaced, never written through.
     pub fn create_file(&self, path: &Path, mode: u32) -> Result<File, ArchiveError> {
+        self.place_file(path, mode, Taken::Replaced)
+    }
+
+    pub(crate) fn place_file(&self, path: &Path, mode: u32, taken: Taken) -> Result<File, ArchiveError> {
         let path = check_relative(path)?;
         let (parent, name) = self.parent_of(&path)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
-        parent.remove(name, &path)?;
-        let fd = parent.resolve(Path::new(name), flags, 0o600, Follow::No)?;
+        parent.clear(name, &path, taken)?;
+        let fd = parent.resolve_as(Path::new(name), flags, 0o600, Follow::No, &path)?;
         fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(|errno| failed(&path, errno))?;
         Ok(File::from(fd))
     }
@@ -169,7 +200,17 @@ impl Root {
     /// A symlink whose target cannot leave the root: relative, `..` only at its start and no more of them
     /// than the link is deep. Or any, where the root allows it.
     pub fn create_symlink(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
+        self.place_symlink(path, target, Taken::Replaced)
+    }
+
+    pub(crate) fn place_symlink(&self, path: &Path, target: &Path, taken: Taken) -> Result<(), ArchiveError> {
         let path = check_relative(path)?;
+        if target.as_os_str().is_empty() || target.as_os_str().as_bytes().contains(&0) {
+            return Err(ArchiveError::refused(
+                path.as_os_str().as_bytes(),
+                "its link leads nowhere: the target is empty or holds a zero byte",
+            ));
+        }
         if self.links == Links::Beneath && !target_stays(&path, target) {
             return Err(ArchiveError::refused(
                 path.as_os_str().as_bytes(),
@@ -177,17 +218,29 @@ impl Root {
             ));
         }
         let (parent, name) = self.parent_of(&path)?;
-        parent.remove(name, &path)?;
+        parent.clear(name, &path, taken)?;
         symlinkat(target, &parent.fd, name).map_err(|errno| failed(&path, errno))
     }
 
     /// A hard link to a regular file beneath the root.
     pub fn create_hard_link(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
         let path = check_relative(path)?;
-        let target = check_relative(target)?;
-        let (from, from_name) = self.parent_of(&target)?;
+        let target = check_relative(target).map_err(|_| {
+            ArchiveError::refused(path.as_os_str().as_bytes(), "its hard link leads out of the folder")
+        })?;
+        let missing = |error| match error {
+            ArchiveError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ArchiveError::refused(
+                    path.as_os_str().as_bytes(),
+                    "the file that it is a hard link to does not come before it",
+                )
+            }
+            error => error,
+        };
+        let from_name = target.file_name().unwrap_or_default();
+        let from = self.open_root(target.parent().unwrap_or(Path::new("")), Follow::No).map_err(missing)?;
         let stat = fstatat(&from.fd, from_name, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .map_err(|errno| failed(&target, errno))?;
+            .map_err(|errno| missing(failed(&target, errno)))?;
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(ArchiveError::refused(path.as_os_str().as_bytes(), "it links to no regular file"));
         }
@@ -195,7 +248,7 @@ impl Root {
             return Ok(());
         }
         let (parent, name) = self.parent_of(&path)?;
-        parent.remove(name, &path)?;
+        parent.clear(name, &path, Taken::Replaced)?;
         linkat(&from.fd, from_name, &parent.fd, name, AtFlags::empty()).map_err(|errno| failed(&path, errno))
     }
 
@@ -206,7 +259,10 @@ impl Root {
             .map_err(|errno| failed(path, errno))
     }
 
-    fn remove(&self, name: &OsStr, path: &Path) -> Result<(), ArchiveError> {
+    fn clear(&self, name: &OsStr, path: &Path, taken: Taken) -> Result<(), ArchiveError> {
+        if taken == Taken::Refused {
+            return Ok(());
+        }
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(Errno::EISDIR | Errno::EPERM) => Err(ArchiveError::refused(

@@ -241,11 +241,15 @@ async fn default_branch(
     service.sources.commit(call, repository, &master).await.map(|_| master).map_err(|_| missing.into())
 }
 
+/// What calls itself so is no file to build from: it has to open.
+const ARCHIVES: [&str; 4] = [".zip", ".tar", ".tgz", ".tar.gz"];
+
 /// An archive is unpacked; any other object is the one file of the source.
 fn unpack(file: &Path, target: &Path, name: &str) -> Result<(), SourceError> {
     let root = Root::open(target)?.with_links_anywhere();
     let mut archive = std::fs::File::open(file)?;
-    if towpath_archive::sniff(&mut archive)?.is_some() {
+    let lower = name.to_ascii_lowercase();
+    if towpath_archive::sniff(&mut archive)?.is_some() || ARCHIVES.iter().any(|end| lower.ends_with(end)) {
         towpath_archive::unpack(archive, None, &root, &Limits::default())?;
     } else {
         let mut copy = root.create_file(Path::new(name), 0o644)?;

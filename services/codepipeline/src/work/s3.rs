@@ -72,15 +72,32 @@ async fn unpacked(zip: PathBuf, folder: PathBuf) -> Result<Vec<(String, PathBuf)
         let file = std::fs::File::open(&zip).map_err(io)?;
         unpack(file, None, &root, &limits)?;
         let mut files = Vec::new();
+        let mut bytes = 0u64;
         for found in root.walk(Path::new(""), &limits)? {
-            match found.kind {
+            bytes += match found.kind {
                 FoundKind::Folder { .. } | FoundKind::Other => continue,
-                FoundKind::File { .. } => {}
+                FoundKind::File { size_bytes, .. } => size_bytes,
                 // Only one that stays inside and leads to a file is deployed as that file.
-                FoundKind::Symlink { .. } => drop(root.open_file(&found.path, Follow::Beneath)?),
+                FoundKind::Symlink { .. } => {
+                    let file = root.open_file(&found.path, Follow::Beneath)?;
+                    file.metadata().map_err(io)?.len()
+                }
+            };
+            // A thousand links to one file become a thousand objects.
+            if bytes > limits.max_bytes {
+                let most = limits.max_bytes;
+                return Err(ArchiveError::TooLarge(format!(
+                    "its files and links are more than {most} bytes"
+                )));
             }
-            let name = found.path.to_string_lossy().into_owned();
-            files.push((name, folder.join(&found.path)));
+            let Some(name) = found.path.to_str() else {
+                let path = found.path.to_string_lossy().escape_debug().to_string();
+                return Err(ArchiveError::Refused {
+                    path,
+                    reason: "its name is not UTF-8, as keys must be".into(),
+                });
+            };
+            files.push((name.to_owned(), folder.join(&found.path)));
         }
         Ok(files)
     };
