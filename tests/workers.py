@@ -60,11 +60,15 @@ CONTENT = b"x" * (32 << 10)
 
 def results(puts, files):
     """Results as a worker packs them; a file named `link` is a symlink that leads out."""
-    manifest = {"puts": puts, "artifacts": None, "secondary": [], "reports": [], "exported": [], "failures": []}
+    return packed({"puts": puts}, {name: CONTENT for name in files})
+
+
+def packed(manifest, files):
+    """The same with any content, and anything in the manifest."""
+    nothing = {"puts": [], "artifacts": None, "secondary": [], "reports": [], "exported": [], "failures": []}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ["manifest.json", *files]:
-            content = json.dumps(manifest).encode() if name == "manifest.json" else CONTENT
+        for name, content in {"manifest.json": json.dumps(nothing | manifest).encode(), **files}.items():
             entry = tarfile.TarInfo(name)
             if name == "link":
                 entry.type, entry.linkname, content = tarfile.SYMTYPE, "/etc/passwd", b""

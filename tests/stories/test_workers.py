@@ -14,7 +14,7 @@ from accounts import Account
 from botocore.exceptions import ClientError
 from server import Server, wait_for
 from watch import Builds, Pipe, build_action, phases_of, repository_with, source_action
-from workers import CONTENT, Worker, results
+from workers import CONTENT, Worker, packed, results
 
 
 class Site:
@@ -235,6 +235,62 @@ def test_the_servers_bounds_hold_on_a_worker(tmp_path):
     finally:
         for worker in site.workers:
             worker.stop()
+        site.server.stop()
+
+
+def test_a_workers_results_are_no_more_than_the_servers_own_bounds(tmp_path):
+    """What a build may write and log bounds what a worker may say that it left, whatever it says; and the rest is as
+    large as a build's files could have made it."""
+    disk, log = 16 << 20, 64 << 10
+    site = Site(tmp_path, ["--build-disk-bytes", str(disk), "--build-log-bytes", str(log)])
+    try:
+        account, token = site.account, site.token()["token"]
+        bucket = account.bucket("out")
+        spec = {"version": 0.2, "phases": {"build": {"commands": ["true"]}}, "artifacts": {"files": ["*"]}}
+        build = site.builds.start(account.project(json.dumps(spec), artifacts={"type": "S3", "location": bucket, "name": "a", "packaging": "ZIP"}))
+        hold = ask(site, "claim", {"name": "liar", "slots": 1}, token)[1]["claimed"]["hold"]
+        assert ask(site, "open", hold, token)[0] == 200
+        done = {"PhaseDone": {"status": "Succeeded", "context": {"code": "", "message": ""}, "next": "UploadArtifacts"}}
+        assert ask(site, "step", {"hold": hold, "number": 1, "step": {"input": done, "facts": "Nothing"}}, token)[0] == 200
+        head = {"x-towpath-delivery": json.dumps({"hold": hold, "number": 2})}
+        deliver = lambda manifest, files: ask(site, "results", packed(manifest, files), token, **head)
+        put = lambda key, file: {"bucket": bucket, "key": key, "file": file, "once": False, "sha256": None, "content_type": None}
+        case = {"name": "n", "prefix": None, "suite": None, "status": "Succeeded", "duration_ns": 1, "message": None, "file": "f"}
+        report = lambda **wrong: {"group": "g", "create_group": True, "uuid": "0" * 8, "truncated": False, "cases": [case | wrong]}
+        artifact = {"identifier": "i", "location": "l", "sha256": None}
+        half = bytes(disk // 2 + (2 << 20))
+        for manifest, files, told in (
+                ({}, {"stage/a": half, "stage/b": half}, "artifacts of"),
+                ({}, {"log.gz": bytes((9 << 20) + log)}, "log.gz is larger"),
+                ({}, {"other": b"x"}, "none of a build's"),
+                ({"puts": [put("one", "stage/a"), put("two", "stage/a")]}, {"stage/a": b"x"}, "one file for two objects"),
+                ({"reports": [report() | {"uuid": str(number)} for number in range(6)]}, {}, "too many reports"),
+                ({"reports": [report(message="x" * 5000)]}, {}, "no report file could have"),
+                ({"reports": [report(name="x" * 5000)]}, {}, "no report file could have"),
+                ({"reports": [report(duration_ns=(1 << 63) - 1)]}, {}, "no report file could have"),
+                ({"reports": [report(duration_ns=-1)]}, {}, "no report file could have"),
+                ({"artifacts": artifact | {"location": "x" * 5000}}, {}, "too long names"),
+                ({"secondary": [artifact] * 13}, {}, "too many artifacts"),
+                ({"exported": [["N", "x" * (600 << 10)]]}, {}, "exported variables")):
+            status, answer = deliver(manifest, files)
+            assert status == 400 and told in json.dumps(answer), (told, status, answer)
+        # More than all of that together: refused by its announced size, before a byte of it is taken.
+        request = urllib.request.Request(f"{site.server.url}/_towpath/work/results", data=b"", method="POST", headers={
+            "Authorization": f"Bearer {token}", "Content-Length": str(2 << 30), **head})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == 413, refused.value.read()
+        assert site.builds.get(build)["buildStatus"] == "IN_PROGRESS"
+        assert not list((site.server.data / "codebuild/builds").glob("*transfer*/*")), "nothing of it stays"
+        # What fits is taken: all cases of a hundred years together are more than a number holds.
+        long = {"reports": [report() | {"cases": [case | {"duration_ns": 3_200_000_000 * 10**9}] * 4}], "failures": ["x" * 100_000] * 300}
+        assert deliver(long | {"puts": [put("a", "stage/a")]}, {"stage/a": bytes(disk // 2), "log.gz": b""})[0] == 200
+        ended = site.builds.wait(build, "FAILED")
+        assert account.s3.head_object(Bucket=bucket, Key="a")["ContentLength"] == disk // 2
+        found = account.codebuild.batch_get_reports(reportArns=ended["reportArns"])["reports"][0]
+        assert found["testSummary"]["durationInNanoSeconds"] == (1 << 63) - 1
+        assert len(json.dumps(ended, default=str)) < 2 << 20
+    finally:
         site.server.stop()
 
 

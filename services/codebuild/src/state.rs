@@ -15,6 +15,7 @@
 //! over and never run again.
 
 use crate::buildspec::{OnFailure, PhaseName};
+use crate::reports::cut;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use towpath_api::Timestamp;
@@ -92,6 +93,9 @@ impl PhaseKind {
     }
 }
 
+/// Of why a phase ended as it did.
+pub const MAX_MESSAGE_BYTES: usize = 8 << 10;
+
 /// Why a phase ended as it did: `COMMAND_EXECUTION_ERROR` and a sentence. Both empty on success.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
@@ -100,8 +104,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// A message longer than [`MAX_MESSAGE_BYTES`] is cut: it goes into documents and events, which are bounded.
     pub fn new(code: &str, message: impl Into<String>) -> Context {
-        Context { code: code.to_owned(), message: message.into() }
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            message = cut(&message, MAX_MESSAGE_BYTES);
+        }
+        Context { code: code.to_owned(), message }
     }
 }
 

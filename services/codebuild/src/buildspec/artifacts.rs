@@ -19,7 +19,7 @@ pub struct Artifacts {
 }
 
 /// AWS's limit on secondary artifacts.
-const MAX_SECONDARY: usize = 12;
+pub const MAX_SECONDARY: usize = 12;
 const KEYS: &[&str] =
     &["files", "name", "discard-paths", "base-directory", "exclude-paths", "enable-symlinks", "s3-prefix"];
 

@@ -11,10 +11,10 @@ mod failure;
 mod phases;
 mod reports;
 
-pub use artifacts::{Artifacts, glob};
+pub use artifacts::{Artifacts, MAX_SECONDARY, glob};
 pub use failure::OnFailure;
 pub use phases::{Phase, PhaseName};
-pub use reports::{Report, ReportFormat};
+pub use reports::{MAX_GROUPS, Report, ReportFormat};
 
 use std::collections::BTreeMap;
 use towpath_yaml::{Error, Limits, MapView, Node};

@@ -19,7 +19,7 @@ pub struct Report {
 }
 
 /// A project's builds may send reports to this many groups.
-const MAX_GROUPS: usize = 5;
+pub const MAX_GROUPS: usize = 5;
 const KNOWN_TO_AWS: &[&str] = &[
     "CUCUMBERJSON",
     "NUNITXML",

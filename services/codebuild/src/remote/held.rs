@@ -3,7 +3,7 @@
 use super::door::{WorkDoor, not_held};
 use super::protocol::*;
 use super::tokens::{TokenDoc, WorkerDoc};
-use crate::state::{Context, Input, MAX_DEATHS, PhaseKind, Rejected, State, Status};
+use crate::state::{Context, Input, MAX_DEATHS, MAX_MESSAGE_BYTES, PhaseKind, Rejected, State, Status};
 use crate::store::{BUILDS_QUEUE, BuildDoc, Holder};
 use crate::work::assignment::{Denied, Facts, Step};
 use crate::work::local::LogWriter;
@@ -23,12 +23,11 @@ const LOOK_FOR_BUILDS: Duration = Duration::from_secs(2);
 const NOTE_EVERY_MS: i64 = 10_000;
 const MAX_NOTED: usize = 10_000;
 const MAX_PHASES: usize = 16;
-const MAX_MESSAGE_BYTES: usize = 8 << 10;
 const MAX_CODE_BYTES: usize = 128;
 const MAX_VERSION_BYTES: usize = 256;
 const MAX_LOG_EVENTS: usize = 6_000;
 /// What a worker itself says in a build's log, beyond what commands print.
-const LOG_ROOM_BYTES: u64 = 8 << 20;
+pub(super) const LOG_ROOM_BYTES: u64 = 8 << 20;
 /// A worker's clock is believed this far.
 const MAX_SKEW_MS: i64 = 60_000;
 /// Beyond a build's own timeout, which its worker minds.
@@ -388,8 +387,5 @@ fn follows(doc: &BuildDoc, next: PhaseKind) -> bool {
 }
 
 fn shortened(context: Context) -> Context {
-    Context {
-        code: reports::cut(&context.code, MAX_CODE_BYTES),
-        message: reports::cut(&context.message, MAX_MESSAGE_BYTES),
-    }
+    Context::new(&reports::cut(&context.code, MAX_CODE_BYTES), context.message)
 }

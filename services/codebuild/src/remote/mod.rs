@@ -27,6 +27,7 @@ mod client;
 mod door;
 mod held;
 mod protocol;
+mod results;
 mod tokens;
 mod transfer;
 pub mod worker;

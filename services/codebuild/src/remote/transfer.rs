@@ -3,19 +3,16 @@
 //! A source is fetched by the server, as the build's role, into a folder of its own, and streamed from there.
 //! Results come whole or not at all: they are received, opened, checked and synced beside the place where the
 //! build's staged files belong, renamed there, and only then is the build `Publishing`.
-//!
-//! **Hostile input**: an archive from a worker has bounds on its size and names, plain files and folders only,
-//! and a manifest that may name nothing outside it and nothing that the build was not to store.
+//! What they may be is in [`super::results`].
 
 use super::door::{WorkDoor, not_held};
 use super::held::{counted, refusal};
 use super::protocol::{COMMIT_HEADER, Delivery, DocAnswer, SourceRequest};
+use super::results::{Room, open};
 use super::tokens::TokenDoc;
-use crate::reports::MAX_CASES;
 use crate::state::{PhaseKind, State};
 use crate::store::BuildDoc;
 use crate::work::assignment::Step;
-use crate::work::publish::{Manifest, Put};
 use crate::work::source::{self, SourceError};
 use crate::work::{builds_folder, folder, jobs, remove_folder};
 use bytes::Bytes;
@@ -23,24 +20,17 @@ use http::{HeaderValue, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use towpath_api::{ApiError, id};
-use towpath_archive::{FoundKind, Kind, Limits, Root};
 use towpath_store::Txn;
 use towpath_wire::{BoxError, Response};
 
 /// A worker that sends nothing for this long has gone.
 const IDLE: Duration = Duration::from_secs(60);
-const MAX_RESULTS_BYTES: u64 = 16 << 30;
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
-const MAX_REPORTS: usize = 100;
-const MAX_EXPORTED_BYTES: usize = 512 << 10;
-const MAX_FAILURES: usize = 200;
 const PIECE_BYTES: usize = 64 << 10;
 const PIECES: usize = 8;
 
@@ -121,10 +111,11 @@ impl WorkDoor {
         let _permit = self.transfers.clone().acquire_owned().await.map_err(ApiError::internal)?;
         let scratch = Scratch::new(self, &doc).map_err(ApiError::internal)?;
         let archive = scratch.0.join("results.tar");
-        save(body, &archive).await?;
+        let room = Room::of(&self.service.config.bounds);
+        save(body, &archive, room.total_bytes()).await?;
         let target = folder(&self.service, &doc, attempt);
         let (files, build) = (scratch.0.join("files"), doc.into_doc());
-        let opened = tokio::task::spawn_blocking(move || open_results(&archive, &files, &build, &target));
+        let opened = tokio::task::spawn_blocking(move || open(&archive, (&files, &target), &build, &room));
         let manifest = opened.await.map_err(ApiError::internal)??;
         let staged = Step::staged(&manifest);
         let settle = |doc: &BuildDoc, txn: &mut Txn| {
@@ -174,13 +165,13 @@ pub(super) fn pack(folder: &Path, output: impl Write) -> io::Result<()> {
 }
 
 /// Writes a request's body into a new file.
-async fn save(mut body: Incoming, path: &Path) -> Result<(), ApiError> {
+async fn save(mut body: Incoming, path: &Path, limit_bytes: u64) -> Result<(), ApiError> {
     let too_large = || {
-        let message = format!("results larger than {MAX_RESULTS_BYTES} bytes");
+        let message = format!("results larger than {limit_bytes} bytes");
         ApiError::client("RequestEntityTooLargeException", message).with_status(413)
     };
     let broken = |cause: String| ApiError::client("IncompleteBody", cause);
-    if http_body::Body::size_hint(&body).lower() > MAX_RESULTS_BYTES {
+    if http_body::Body::size_hint(&body).lower() > limit_bytes {
         return Err(too_large());
     }
     let mut file = tokio::fs::File::create_new(path).await.map_err(ApiError::internal)?;
@@ -192,95 +183,10 @@ async fn save(mut body: Incoming, path: &Path) -> Result<(), ApiError> {
         let frame = frame.map_err(|error| broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         size_bytes += data.len() as u64;
-        if size_bytes > MAX_RESULTS_BYTES {
+        if size_bytes > limit_bytes {
             return Err(too_large());
         }
         file.write_all(&data).await.map_err(ApiError::internal)?;
     }
     file.flush().await.map_err(ApiError::internal)
-}
-
-/// Opens results, checks them, and puts them where the build's staged files belong. Blocking.
-fn open_results(archive: &Path, files: &Path, doc: &BuildDoc, target: &Path) -> Result<Manifest, ApiError> {
-    let wrong = |error: &dyn std::fmt::Display| ApiError::validation(format!("the results: {error}"));
-    std::fs::create_dir_all(files).map_err(ApiError::internal)?;
-    let root = Root::open(files).map_err(ApiError::internal)?;
-    let packed = File::open(archive).map_err(ApiError::internal)?;
-    let limits = Limits { max_bytes: MAX_RESULTS_BYTES, max_depth: 8, ..Limits::default() };
-    towpath_archive::unpack(packed, Some(Kind::Tar), &root, &limits).map_err(|error| wrong(&error))?;
-    let found = root.walk(Path::new(""), &limits).map_err(|error| wrong(&error))?;
-    for one in &found {
-        match one.kind {
-            FoundKind::File { .. } | FoundKind::Folder { .. } => {}
-            _ => return Err(wrong(&format!("{} is no file", one.path.display()))),
-        }
-    }
-    let size = std::fs::metadata(files.join(Manifest::FILE)).map(|manifest| manifest.len());
-    if size.map_err(|_| wrong(&"without a manifest"))? > MAX_MANIFEST_BYTES {
-        return Err(wrong(&"the manifest is too large"));
-    }
-    let manifest = Manifest::read(files).map_err(|error| wrong(&error))?;
-    let manifest = checked(manifest, doc, files).map_err(|reason| wrong(&reason))?;
-    manifest.write(files).map_err(ApiError::internal)?;
-    for one in &found {
-        File::open(files.join(&one.path)).and_then(|file| file.sync_all()).map_err(ApiError::internal)?;
-    }
-    match std::fs::remove_dir_all(target) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ApiError::internal(error)),
-        _ => {}
-    }
-    std::fs::rename(files, target).map_err(ApiError::internal)?;
-    let above = target.parent().unwrap_or(target);
-    File::open(above).and_then(|folder| folder.sync_all()).map_err(ApiError::internal)?;
-    Ok(manifest)
-}
-
-/// A manifest that stores only what the archive has, only where this build's results go.
-fn checked(mut manifest: Manifest, doc: &BuildDoc, files: &Path) -> Result<Manifest, String> {
-    for put in &mut manifest.puts {
-        let path = towpath_archive::check_relative(&put.file).map_err(|error| error.to_string())?;
-        if !std::fs::symlink_metadata(files.join(&path)).is_ok_and(|file| file.is_file()) {
-            return Err(format!("{} is not among them", path.display()));
-        }
-        put.file = path;
-        if !belongs(doc, put) {
-            return Err(format!("s3://{}/{} is no place of this build's", put.bucket, put.key));
-        }
-        // A pipeline's artifact is stored once, whatever the worker says.
-        put.once |= doc.pipeline.is_some();
-    }
-    let exported: usize = manifest.exported.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if exported > MAX_EXPORTED_BYTES {
-        return Err(format!("more than {MAX_EXPORTED_BYTES} bytes of exported variables"));
-    }
-    if manifest.reports.len() > MAX_REPORTS
-        || manifest.reports.iter().any(|report| report.cases.len() > MAX_CASES)
-    {
-        return Err("too many reports or test cases".to_owned());
-    }
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 160
-            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
-    };
-    if manifest.reports.iter().any(|report| !plain(&report.group) || !plain(&report.uuid)) {
-        return Err("a report without a proper name".to_owned());
-    }
-    manifest.failures.truncate(MAX_FAILURES);
-    Ok(manifest)
-}
-
-/// Whether an object is one that this build may leave: exactly a pipeline's outputs, or anything in the
-/// buckets of the project's artifacts.
-fn belongs(doc: &BuildDoc, put: &Put) -> bool {
-    if let Some(pipeline) = &doc.pipeline {
-        return pipeline
-            .outputs
-            .iter()
-            .any(|output| (&output.bucket, &output.key) == (&put.bucket, &put.key));
-    }
-    let declared = doc.project.artifacts.iter().chain(doc.project.secondary_artifacts.iter().flatten());
-    let mut buckets = declared.filter_map(|artifacts| artifacts.location.as_deref());
-    let same = |location: &str| location.strip_prefix("arn:aws:s3:::").unwrap_or(location) == put.bucket;
-    buckets.any(same) && !put.key.split('/').any(|part| part == "..")
 }

@@ -4,15 +4,16 @@
 //! There is no normative schema; this follows what CodeBuild's guide shows:
 //! <https://docs.aws.amazon.com/codebuild/latest/userguide/test-report-junit.html>.
 
-use super::{Case, CaseStatus, MAX_CASES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, ReportError, cut};
+use super::{
+    Case, CaseStatus, MAX_CASES, MAX_DURATION_NS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, ReportError, cut,
+};
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
 const MAX_DEPTH: usize = 64;
-/// A hundred years.
-const MAX_DURATION_SECONDS: f64 = 3.2e9;
+const MAX_DURATION_SECONDS: f64 = MAX_DURATION_NS as f64 / 1e9;
 
 /// The cases of one file, at most [`MAX_CASES`]; whether some were left out.
 pub fn parse(file: &str, text: &str) -> Result<(Vec<Case>, bool), ReportError> {

@@ -45,6 +45,8 @@ pub const MAX_FILE_BYTES: u64 = 64 << 20;
 pub const MAX_CASES: usize = 10_000;
 pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
 pub const MAX_NAME_BYTES: usize = 1 << 10;
+/// A hundred years.
+pub const MAX_DURATION_NS: i64 = 3_200_000_000 * 1_000_000_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {

@@ -86,6 +86,8 @@ pub fn collect(
 }
 
 pub fn summary(cases: &[Case]) -> TestReportSummary {
+    // Each is bounded, but not their sum.
+    let duration_ns = cases.iter().fold(0i64, |sum, case| sum.saturating_add(case.duration_ns));
     let mut counts: BTreeMap<String, i64> =
         ["SUCCEEDED", "FAILED", "ERROR", "SKIPPED", "UNKNOWN"].map(|status| (status.to_owned(), 0)).into();
     for case in cases {
@@ -94,7 +96,7 @@ pub fn summary(cases: &[Case]) -> TestReportSummary {
     TestReportSummary {
         total: Some(cases.len() as i64),
         status_counts: Some(counts),
-        duration_in_nano_seconds: Some(cases.iter().map(|case| case.duration_ns).sum()),
+        duration_in_nano_seconds: Some(duration_ns),
     }
 }
 

@@ -11,24 +11,39 @@ use towpath_api::{ApiError, Call};
 use towpath_store::Order;
 use towpath_wire::paging::Seal;
 
-const MAX_BUCKETS: usize = 10_000;
+const MAX_BUCKETS: i32 = 10_000;
 
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html>
 pub async fn list_buckets(
     s3: &S3,
     call: &Call,
     request: S3Request<ListBucketsInput>,
 ) -> Result<ListBucketsOutput, ApiError> {
     let input = request.input;
-    let limit = input.max_buckets.map_or(MAX_BUCKETS, |limit| limit.clamp(1, MAX_BUCKETS as i32) as usize);
+    let limit = input.max_buckets.unwrap_or(MAX_BUCKETS);
+    if !(1..=MAX_BUCKETS).contains(&limit) {
+        let message = format!("max-buckets must be an integer between 1 and {MAX_BUCKETS}");
+        return Err(errors::invalid_argument(&message));
+    }
+    let limit = limit as usize;
+    // An endpoint answers for its own region alone.
+    if let Some(other) = input.bucket_region.as_deref().filter(|region| *region != s3.config.region) {
+        let own = &s3.config.region;
+        let message = format!("bucket-region {other} is not the region of this endpoint, {own}");
+        return Err(errors::invalid_argument(&message));
+    }
     let prefix = input.prefix.clone().unwrap_or_default();
-    let seal = Seal::new(call, &["ListBuckets", &prefix]);
+    let region = input.bucket_region.as_deref();
+    let seal = Seal::new(call, &["ListBuckets", &prefix, region.unwrap_or_default()]);
     let mut after = continued(&seal, input.continuation_token.as_deref())?;
     let mut buckets = Vec::new();
     let next = loop {
         let wanted = (limit - buckets.len()).min(1000);
         let page = s3.store.list::<Bucket>(&prefix, after.as_deref(), wanted, Order::Ascending).await;
         let page = page.map_err(errors::storage)?;
-        buckets.extend(page.items.into_iter().map(|bucket| bucket.doc));
+        // A server that was started with another region has buckets of both.
+        let here = |bucket: &Bucket| region.is_none_or(|region| bucket.region == region);
+        buckets.extend(page.items.into_iter().map(|bucket| bucket.doc).filter(here));
         match page.next {
             Some(next) if buckets.len() < limit => after = Some(next),
             next => break next,
