@@ -14,11 +14,13 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -123,14 +125,37 @@ impl Git {
     }
 
     /// The same with another standard input.
-    pub async fn start_on(&self, mut command: Command, stdin: Stdio) -> Result<Running, GitError> {
-        let turn = tokio::time::timeout(
-            Duration::from_millis(self.limits.turn_ms),
-            self.turns.clone().acquire_owned(),
-        );
-        let Ok(Ok(turn)) = turn.await else {
-            return Err(GitError::Busy(self.limits.processes));
-        };
+    pub async fn start_on(&self, command: Command, stdin: Stdio) -> Result<Running, GitError> {
+        let turn = self.turn().await?;
+        self.spawn(command, stdin, turn)
+    }
+
+    /// The same with a socket as standard input, for what is long. Git reads 4 KiB at a time, and the writer of a
+    /// full pipe is woken for each; the writer of a full socket when most of it is free again. For a pack of
+    /// 157 MB that is 800 times instead of 39,000, and an eighth of git's own time less.
+    pub async fn start_fed(&self, command: Command) -> Result<(Running, UnixStream), GitError> {
+        let turn = self.turn().await?;
+        let (ours, theirs) = UnixStream::pair().map_err(GitError::Start)?;
+        let theirs = theirs.into_std().map_err(GitError::Start)?;
+        theirs.set_nonblocking(false).map_err(GitError::Start)?;
+        let running = self.spawn(command, OwnedFd::from(theirs).into(), turn)?;
+        Ok((running, ours))
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, GitError> {
+        let limit = Duration::from_millis(self.limits.turn_ms);
+        match tokio::time::timeout(limit, self.turns.clone().acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(GitError::Busy(self.limits.processes)),
+        }
+    }
+
+    fn spawn(
+        &self,
+        mut command: Command,
+        stdin: Stdio,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Running, GitError> {
         let mut child = command
             .stdin(stdin)
             .stdout(Stdio::piped())

@@ -27,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::net::UnixStream;
+use tokio::process::ChildStdout;
 use towpath_api::Call;
 
 /// The whole of one push.
@@ -202,9 +203,8 @@ impl Pushing {
         let keeps_pack = request.announced_bytes().is_none_or(|bytes| bytes > MANY_BYTES as u64);
         let plan = ReceivePlan { keeps_pack, references: self.allowed.commands.len() };
         let command = self.service.receive_command(&self.call, entry.path(), plan);
-        let mut running = self.service.git.start(command).await?;
-        let (stdin, stdout) = (running.stdin(), running.stdout());
-        let Some(stdout) = stdout else { return Err("git has no output".into()) };
+        let (mut running, stdin) = self.service.git.start_fed(command).await?;
+        let Some(stdout) = running.stdout() else { return Err("git has no output".into()) };
         let mut first = BytesMut::from(&self.allowed.encode()[..]);
         first.unsplit(rest);
         let feeding = feed(&mut request, stdin, first.freeze());
@@ -331,16 +331,12 @@ impl Pushing {
 
 /// The commands and the pack into git. When git stops reading (it refused the pack), the rest is read
 /// and dropped: the client listens only after it has sent everything.
-async fn feed<B>(
-    request: &mut BodyReader<B>,
-    stdin: Option<ChildStdin>,
-    first: Bytes,
-) -> Result<(), BodyError>
+async fn feed<B>(request: &mut BodyReader<B>, stdin: UnixStream, first: Bytes) -> Result<(), BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    let mut stdin = stdin;
+    let mut stdin = Some(stdin);
     let mut piece = Some(first);
     while let Some(bytes) = piece {
         if let Some(open) = &mut stdin
