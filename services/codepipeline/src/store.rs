@@ -347,9 +347,21 @@ pub struct Watch {
     pub source: String,
     /// The repository's or the bucket's name.
     pub subject: String,
+    /// Of a bucket, the keys of the objects that start the pipeline. None of a repository, and in what older
+    /// programs wrote: there every change is looked at.
+    #[serde(default)]
+    pub objects: Option<Vec<String>>,
 }
 
 impl Watch {
+    /// Whether a change of this object (nothing, of a repository) is anything to the pipeline.
+    pub fn concerns(&self, object: Option<&str>) -> bool {
+        match (&self.objects, object) {
+            (Some(watched), Some(object)) => watched.iter().any(|key| key == object),
+            _ => true,
+        }
+    }
+
     pub fn prefix(account: &str, region: &str, source: &str, subject: &str) -> String {
         key(&[account, region, source, subject, ""])
     }

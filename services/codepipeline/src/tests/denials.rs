@@ -7,7 +7,7 @@ use towpath_api::{Dispatch, Node};
 fn input() -> Node {
     let text = |value: &str| Node::Str(value.to_owned());
     let map = |entries: Vec<(&str, Node)>| {
-        Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
     };
     let type_id = map(vec![
         ("category", text("Test")),

@@ -156,3 +156,38 @@ async fn a_pipeline_that_no_longer_watches_is_not_started() {
     settled(&life).await;
     assert_eq!(life.executions().await.len(), 1);
 }
+
+#[tokio::test]
+async fn an_object_concerns_only_the_pipelines_that_wait_for_it() {
+    let source = |name: &str, key: &str, polls: &str| {
+        let mut source = action(name, "Source/S3", 1, &[], &[name]);
+        let settings = [("S3Bucket", "drop"), ("S3ObjectKey", key), ("PollForSourceChanges", polls)];
+        let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        source.configuration = Some(settings.collect());
+        source
+    };
+    let sources =
+        vec![source("a", "a.zip", "true"), source("b", "b.zip", "true"), source("off", "off.zip", "false")];
+    let ask = stage("Approve", vec![action("Ask", "Approval/Manual", 1, &[], &[])]);
+    let (_town, _folder, life, _) = begin(declaration("PARALLEL", vec![stage("Source", sources), ask])).await;
+    let scope = ("000000000000", "us-east-1");
+    let asks = async |bucket: &str, key: &str| {
+        let detail = serde_json::json!({"bucket": {"name": bucket}, "object": {"key": key}});
+        let event = Event::new("aws.s3", "Object Created", scope, life.store.now(), Vec::new(), detail);
+        let made = crate::triggers::receive(life.service.clone(), event).await;
+        !made.unwrap().is_empty()
+    };
+    assert!(asks("drop", "a.zip").await && asks("drop", "b.zip").await);
+    assert!(!asks("drop", "off.zip").await, "which is left to rules");
+    assert!(!asks("drop", "artifacts/a.zip").await && !asks("other", "a.zip").await);
+
+    // As an older program wrote it: nothing says which objects.
+    let id =
+        crate::store::PipelineId { account: scope.0.into(), region: scope.1.into(), name: "older".into() };
+    let watch = serde_json::json!({"pipeline": id, "source": "s3", "subject": "drop"});
+    let watch: crate::store::Watch = serde_json::from_value(watch).unwrap();
+    let mut txn = Txn::new();
+    txn.put(&watch);
+    life.store.commit(txn).await.unwrap();
+    assert!(asks("drop", "artifacts/a.zip").await);
+}

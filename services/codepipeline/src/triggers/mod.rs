@@ -110,7 +110,7 @@ pub async fn receive(service: Arc<Pipelines>, event: Event) -> Result<Txn, Retry
             };
             let before = text("/oldCommitId");
             service
-                .ask(&event, "codecommit", &repository.clone(), now, |pipeline, event| Asked {
+                .ask(&event, ("codecommit", &repository, None), now, |pipeline, event| Asked {
                     push: Some(Push {
                         repository: repository.clone(),
                         kind: kind.clone(),
@@ -128,7 +128,7 @@ pub async fn receive(service: Arc<Pipelines>, event: Event) -> Result<Txn, Retry
             };
             let version = text("/object/version-id");
             service
-                .ask(&event, "s3", &bucket.clone(), now, |pipeline, event| Asked {
+                .ask(&event, ("s3", &bucket, Some(&key)), now, |pipeline, event| Asked {
                     object: Some(Object {
                         bucket: bucket.clone(),
                         key: key.clone(),
@@ -208,12 +208,12 @@ impl Pipelines {
         Ok(txn)
     }
 
-    /// One job for each pipeline that watches the subject.
+    /// One job for each pipeline that watches the subject: a source, its name, and which object of it. A bucket
+    /// that holds the artifacts of many pipelines changes with every step of each.
     async fn ask(
         &self,
         event: &Event,
-        source: &str,
-        subject: &str,
+        (source, subject, object): (&str, &str, Option<&str>),
         now: towpath_api::Timestamp,
         asked: impl Fn(PipelineId, &str) -> Asked,
     ) -> Result<Txn, Retry> {
@@ -223,7 +223,7 @@ impl Pipelines {
         loop {
             let page =
                 self.flow.store.list::<Watch>(&prefix, after.as_deref(), 1000, Order::Ascending).await?;
-            for watch in page.items {
+            for watch in page.items.iter().filter(|watch| watch.concerns(object)) {
                 let key = towpath_store::key(&[&event.id, &watch.pipeline.key()]);
                 let payload = serde_json::to_value(asked(watch.pipeline.clone(), &event.id))?;
                 txn.enqueue(Job::new(STARTS, key, now).with_payload(payload));
@@ -382,19 +382,29 @@ fn polls(action: &Action) -> bool {
 
 /// What the pipeline watches: one document for each repository and bucket.
 pub fn watches(id: &PipelineId, structure: &Structure) -> Vec<Watch> {
-    let watch = |source: &str, subject: &str| Watch {
-        pipeline: id.clone(),
-        source: source.to_owned(),
-        subject: subject.to_owned(),
-    };
-    let mut watches = Vec::new();
+    let mut watches: Vec<Watch> = Vec::new();
     for action in structure.sources() {
-        match action.provider {
-            Provider::CodeCommit => {
-                watches.extend(setting(action, "RepositoryName").map(|name| watch("codecommit", name)));
+        let (source, subject, object) = match action.provider {
+            Provider::CodeCommit => ("codecommit", setting(action, "RepositoryName"), None),
+            Provider::S3Source => {
+                let key = setting(action, "S3ObjectKey").filter(|_| polls(action));
+                ("s3", setting(action, "S3Bucket"), Some(key.map(str::to_owned)))
             }
-            Provider::S3Source => watches.extend(setting(action, "S3Bucket").map(|name| watch("s3", name))),
-            _ => {}
+            _ => continue,
+        };
+        let Some(subject) = subject else { continue };
+        let same = |watch: &Watch| watch.source == source && watch.subject == subject;
+        match (watches.iter().position(same), object) {
+            (Some(index), Some(object)) => {
+                watches[index].objects.get_or_insert_default().extend(object);
+            }
+            (Some(_), None) => {}
+            (None, object) => watches.push(Watch {
+                pipeline: id.clone(),
+                source: source.to_owned(),
+                subject: subject.to_owned(),
+                objects: object.map(|key| key.into_iter().collect()),
+            }),
         }
     }
     watches
