@@ -188,7 +188,10 @@ impl Subscriber {
         // Decisions that changed nothing are remembered once per batch: they must not be taken again later,
         // in another situation.
         if idle > cursor.sequence || *seen > cursor.sequence + FILTERED_LAG {
-            self.settle(&cursor, *seen, Txn::new()).await.map_err(|error| Failure::at(*seen, error))?;
+            // Whoever changes that situation commits behind this, so it need not wait for the disk.
+            let mut txn = Txn::new();
+            txn.without_waiting();
+            self.settle(&cursor, *seen, txn).await.map_err(|error| Failure::at(*seen, error))?;
             *standby = false;
         }
         Ok(if more { Progress::More } else { Progress::AtEnd })

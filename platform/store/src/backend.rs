@@ -1,6 +1,6 @@
 //! The border between [`crate::Store`] and a database.
 
-use crate::txn::{Hold, Op};
+use crate::txn::{Durability, Hold, Op};
 use crate::{Lease, Order, StoreError};
 use towpath_api::{Event, Timestamp, async_trait};
 
@@ -45,8 +45,14 @@ pub(crate) trait Backend: Send + Sync {
 
     async fn scan(&self, scan: Scan) -> Result<Rows, StoreError>;
 
-    /// All or nothing, and durable when it returns.
-    async fn commit(&self, ops: Vec<Op>, bytes: usize, now: Timestamp) -> Result<(), StoreError>;
+    /// All or nothing, and as durable as is asked for, or more, when it returns.
+    async fn commit(
+        &self,
+        ops: Vec<Op>,
+        bytes: usize,
+        now: Timestamp,
+        durability: Durability,
+    ) -> Result<(), StoreError>;
 
     /// Need not be durable: a lease that a crash forgets is a lease that is free.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Lease>, StoreError>;

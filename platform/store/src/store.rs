@@ -156,7 +156,7 @@ impl Store {
             return Ok(());
         }
         let wakes = Wakes::of(&txn.ops);
-        self.inner.backend.commit(txn.ops, txn.bytes, self.now()).await?;
+        self.inner.backend.commit(txn.ops, txn.bytes, self.now(), txn.durability).await?;
         self.inner.signals.fire(&wakes);
         Ok(())
     }

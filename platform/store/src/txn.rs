@@ -70,12 +70,23 @@ impl From<&Lease> for Hold {
     }
 }
 
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Once it is on the disk.
+    #[default]
+    Now,
+    /// Once it is in its place among the commits: it is on the disk no later than the next one that is there.
+    WithTheNext,
+}
+
 /// Changes that become true together. They are carried out in the order in which they were added,
 /// except that leases are checked before anything else.
 #[derive(Clone, Debug, Default)]
 pub struct Txn {
     pub(crate) ops: Vec<Op>,
     pub(crate) bytes: usize,
+    pub(crate) durability: Durability,
     /// The first rule that was broken; [`crate::Store::commit`] reports it and writes nothing.
     pub(crate) broken: Option<String>,
 }
@@ -89,7 +100,15 @@ impl Txn {
         self.ops.is_empty() && self.broken.is_none()
     }
 
-    /// Adds everything that `other` holds.
+    /// Does not wait for the disk: for what only spares work, and is not told to anybody. Such a commit
+    /// outlives the process. Where the machine loses its power it may be lost, but then with everything that
+    /// was committed after it; so nobody finds a later state without it.
+    pub fn without_waiting(&mut self) -> &mut Self {
+        self.durability = Durability::WithTheNext;
+        self
+    }
+
+    /// Adds everything that `other` holds. Whether to wait for the disk stays as it is.
     pub fn append(&mut self, other: Txn) -> &mut Self {
         self.ops.extend(other.ops);
         self.bytes += other.bytes;

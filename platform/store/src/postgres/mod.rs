@@ -31,7 +31,7 @@ mod writer;
 use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
 use crate::signals::Signals;
 use crate::store::Options;
-use crate::txn::{Hold, Op};
+use crate::txn::{Durability, Hold, Op};
 use crate::{Lease, StoreError};
 use link::{Link, Links, PATIENCE};
 use listener::Listener;
@@ -93,7 +93,14 @@ impl Backend for Postgres {
         Ok(read::scan(self.reader()?, &scan).await?)
     }
 
-    async fn commit(&self, ops: Vec<Op>, bytes: usize, now: Timestamp) -> Result<(), StoreError> {
+    /// Every commit waits for the disk: one that need not shares its transaction with those that must.
+    async fn commit(
+        &self,
+        ops: Vec<Op>,
+        bytes: usize,
+        now: Timestamp,
+        _: Durability,
+    ) -> Result<(), StoreError> {
         self.writer.commit(ops, bytes, now).await
     }
 

@@ -9,12 +9,13 @@
 //! What deleted documents leave behind is used again; where there is much of it, it is given back to the
 //! file system: a little now and then, and all of it when nobody has written for a moment.
 //!
-//! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway.
+//! A group of nothing but claims and renewals is not synced: opening the store frees every lease anyway. Nor is
+//! one of commits that do not wait for the disk. The log is one sequence, so the next sync takes them along.
 
 use super::apply::{self, Failure, Tick};
 use crate::backend::ClaimRequest;
 use crate::limits::{MAX_GROUP_BYTES, MAX_GROUP_REQUESTS, WRITER_QUEUE};
-use crate::txn::{Hold, Lease, Op};
+use crate::txn::{Durability, Hold, Lease, Op};
 use crate::{OUTSIDE, StoreError};
 use rusqlite::Connection;
 use std::fs::File;
@@ -34,7 +35,7 @@ const SHRINK_PAGES: i64 = 512;
 const QUIET: Duration = Duration::from_secs(1);
 
 pub(super) enum Task {
-    Commit { ops: Vec<Op>, bytes: usize, now: Timestamp },
+    Commit { ops: Vec<Op>, bytes: usize, now: Timestamp, durability: Durability },
     Claim(ClaimRequest),
     Renew { hold: Hold, expires_at: Timestamp },
     Prune { through: u64, before: Timestamp, limit: usize },
@@ -49,7 +50,7 @@ impl Task {
     }
 
     fn durable(&self) -> bool {
-        matches!(self, Task::Commit { .. } | Task::Prune { .. })
+        matches!(self, Task::Commit { durability: Durability::Now, .. } | Task::Prune { .. })
     }
 }
 
@@ -327,5 +328,41 @@ fn answer(
     for (request, outcome) in group.into_iter().zip(outcomes) {
         // Whoever asked may have gone; what was committed stays committed.
         let _ = request.reply.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn request(durability: Durability) -> Request {
+        let ops = vec![Op::Put { kind: "k", key: "key".into(), body: "{}".into() }];
+        let task = Task::Commit { ops, bytes: 2, now: Timestamp::EPOCH, durability };
+        Request { task, reply: oneshot::channel().0 }
+    }
+
+    #[test]
+    fn a_group_waits_for_the_disk_when_one_of_it_does() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&mut connection, std::path::Path::new("test.db")).unwrap();
+        connection.pragma_update(None, "synchronous", "full").unwrap();
+        let mut thread = Thread { connection, saved_tick: 0, tick: 0, synced: true, groups: 0 };
+        let synchronous = |thread: &Thread| {
+            thread.connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0)).unwrap()
+        };
+        const NORMAL: i64 = 1;
+        const FULL: i64 = 2;
+        for (group, expected) in [
+            (vec![Durability::Now], FULL),
+            (vec![Durability::WithTheNext], NORMAL),
+            (vec![Durability::WithTheNext, Durability::Now], FULL),
+            (vec![Durability::WithTheNext, Durability::WithTheNext], NORMAL),
+        ] {
+            let group: Vec<Request> = group.into_iter().map(request).collect();
+            let outcomes = thread.run_group(&group).unwrap();
+            assert!(outcomes.iter().all(Result::is_ok));
+            assert_eq!(synchronous(&thread), expected);
+        }
     }
 }
