@@ -10,6 +10,11 @@ use towpath_api_codebuild::{
     EnvironmentVariable, LogsConfig, Project, ProjectArtifacts, ProjectEnvironment, ProjectSource, VpcConfig,
 };
 
+/// A text that the events of a build tell.
+const MAX_TEXT_BYTES: usize = 4 << 10;
+/// As JSON, with the buildspec in it.
+const MAX_PROJECT_BYTES: usize = 2 << 20;
+
 type Checked = Result<(), ApiError>;
 
 fn refuse(present: bool, what: &str) -> Checked {
@@ -36,7 +41,35 @@ pub fn project(project: &Project) -> Checked {
     self::environment(environment)?;
     secondary(project)?;
     logs(project.logs_config.as_ref())?;
+    sizes(project)?;
     unsupported(project)
+}
+
+/// What each build's document and events repeat is bounded, for they are.
+fn sizes(project: &Project) -> Checked {
+    let source = project.source.as_ref();
+    let artifacts = project.artifacts.as_ref();
+    let logs = project.logs_config.as_ref().and_then(|logs| logs.cloud_watch_logs.as_ref());
+    let texts = [
+        ("sourceVersion", project.source_version.as_ref()),
+        ("source location", source.and_then(|source| source.location.as_ref())),
+        ("artifacts location", artifacts.and_then(|artifacts| artifacts.location.as_ref())),
+        ("artifacts path", artifacts.and_then(|artifacts| artifacts.path.as_ref())),
+        ("artifacts name", artifacts.and_then(|artifacts| artifacts.name.as_ref())),
+        ("image", project.environment.as_ref().and_then(|environment| environment.image.as_ref())),
+        ("groupName", logs.and_then(|logs| logs.group_name.as_ref())),
+        ("streamName", logs.and_then(|logs| logs.stream_name.as_ref())),
+    ];
+    for (what, text) in texts {
+        if text.is_some_and(|text| text.len() > MAX_TEXT_BYTES) {
+            return Err(invalid(format!("Invalid {what}: longer than {MAX_TEXT_BYTES} bytes")));
+        }
+    }
+    let size = serde_json::to_vec(project).map_err(ApiError::internal)?.len();
+    if size > MAX_PROJECT_BYTES {
+        return Err(invalid(format!("Invalid project: {size} bytes, {MAX_PROJECT_BYTES} allowed")));
+    }
+    Ok(())
 }
 
 fn unsupported(project: &Project) -> Checked {

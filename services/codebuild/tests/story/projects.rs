@@ -68,6 +68,16 @@ async fn what_is_not_done_is_refused_by_name_and_changes_nothing() {
         ..StartBuildInput::default()
     };
     assert_eq!(world.service.start_build(&world.call, start).await.unwrap_err().code, "NotImplemented");
+    // An event that tells of it would be too large.
+    let start = StartBuildInput {
+        project_name: Some("app".into()),
+        source_version: Some("v".repeat(300_000)),
+        ..StartBuildInput::default()
+    };
+    assert_eq!(
+        world.service.start_build(&world.call, start).await.unwrap_err().code,
+        "InvalidInputException"
+    );
 }
 
 type Change = fn(&mut CreateProjectInput);
@@ -102,6 +112,10 @@ const REFUSED: &[(&str, &str, Change)] = &[
     ("NotImplemented", "KMS key", |p| p.encryption_key = Some("alias/mine".into())),
     ("NotImplemented", "autoRetryLimit", |p| p.auto_retry_limit = Some(1)),
     ("InvalidInputException", "needs a buildspec", |p| p.source.as_mut().unwrap().buildspec = None),
+    ("InvalidInputException", "sourceVersion", |p| p.source_version = Some("v".repeat(5000))),
+    ("InvalidInputException", "2097152 allowed", |p| {
+        p.source.as_mut().unwrap().buildspec = Some("#".repeat(2 << 20))
+    }),
     ("InvalidInputException", "clone URL", |p| {
         let source = p.source.as_mut().unwrap();
         source.type_ = Some("CODECOMMIT".into());
