@@ -10,6 +10,7 @@ use s3s::{S3Result, s3_error};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use towpath_api::{ApiError, Call, Credential, async_trait};
+use towpath_wire::uri;
 
 /// What one request knows of its caller before and after its signature is checked.
 #[derive(Clone)]
@@ -88,8 +89,8 @@ impl S3Access for Requester {
             self.s3.identity.note_use(&credential.access_key_id, "s3", region, call.at);
         }
         let operation = cx.s3_op().name();
-        let versioned =
-            cx.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("versionId=")));
+        // By its decoded name, as whoever carries the operation out reads it.
+        let versioned = uri::has_query(cx.uri().query(), "versionId");
         let Some(action) = action(operation, versioned) else {
             let refusal = ApiError::not_implemented(format_args!("s3:{operation}"));
             return Err(to_s3(refusal));
