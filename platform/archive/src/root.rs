@@ -222,8 +222,8 @@ impl Root {
         symlinkat(target, &parent.fd, name).map_err(|errno| failed(&path, errno))
     }
 
-    /// A hard link to a regular file beneath the root.
-    pub fn create_hard_link(&self, path: &Path, target: &Path) -> Result<(), ArchiveError> {
+    /// A hard link to a regular file beneath the root, whose size is the answer.
+    pub fn create_hard_link(&self, path: &Path, target: &Path) -> Result<u64, ArchiveError> {
         let path = check_relative(path)?;
         let target = check_relative(target).map_err(|_| {
             ArchiveError::refused(path.as_os_str().as_bytes(), "its hard link leads out of the folder")
@@ -244,12 +244,15 @@ impl Root {
         if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFREG.bits() {
             return Err(ArchiveError::refused(path.as_os_str().as_bytes(), "it links to no regular file"));
         }
+        let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
         if path == target {
-            return Ok(());
+            return Ok(size_bytes);
         }
         let (parent, name) = self.parent_of(&path)?;
         parent.clear(name, &path, Taken::Replaced)?;
-        linkat(&from.fd, from_name, &parent.fd, name, AtFlags::empty()).map_err(|errno| failed(&path, errno))
+        linkat(&from.fd, from_name, &parent.fd, name, AtFlags::empty())
+            .map_err(|errno| failed(&path, errno))?;
+        Ok(size_bytes)
     }
 
     /// Sets a folder's permission bits; its owner always keeps access.

@@ -244,6 +244,21 @@ fn bombs() {
         ),
     ];
     judge(cases, Kind::Tar, &limits, Leaves::Something);
+    // Whoever copies the folder copies the file once for each of its names.
+    let linked = |size: usize| {
+        tar(&[Block::file("f", vec![b'x'; size]), Block::hard_link("g", "f"), Block::hard_link("h", "g")])
+    };
+    let (hostile, sibling) = (linked((1 << 20) / 3 + 1), linked((1 << 20) / 3));
+    let later = |size: usize| {
+        let full = Block::file("f", vec![b'x'; 1 << 19]);
+        tar(&[full, Block::hard_link("g", "f"), Block::file("h", vec![b'x'; size])])
+    };
+    let second = case("a file after hard links", later(1), "with entry 'h' it unpacks to more", later(0));
+    let cases = vec![
+        second,
+        case("hard links", hostile, "with entry 'h' it unpacks to more than 1048576 bytes", sibling),
+    ];
+    judge(cases, Kind::Tar, &limits, Leaves::Something);
     let headers =
         |count: usize, block: Block| gzip(&[blocks(&vec![block; count]), tar(&[file("a")])].concat());
     let global = || Block::new("g", b'g', record("comment", &"x".repeat(1 << 18)));

@@ -39,6 +39,7 @@ fn names() {
         case("climbs as a folder", one(Part::stored("../", "")), "climbs out", one(Part::stored("a/", ""))),
         case("absolute", named("/etc/x"), "absolute", named("etc//x")),
         case("empty", named(""), "empty", sibling()),
+        case("the archive's top as a file", named("."), "empty", one(Part::stored("./", ""))),
         case(
             "a zero byte",
             named("a\0b"),

@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::zips::{Frame, Part, end, end64, zip, zip_ending};
+use common::zips::{Frame, Part, body, end, end64, zip, zip_ending};
 use common::{Case, Leaves, arrives, case, judge, open};
 use towpath_archive::{ArchiveError, Kind, Limits};
 
@@ -16,6 +16,15 @@ fn one(part: Part) -> Vec<u8> {
 
 fn good() -> Part {
     Part::stored("a", "A")
+}
+
+/// Both are there, and all that is said of places is true; the directory has only the second.
+fn zip_of_the_second(first: Part, second: Part) -> Vec<u8> {
+    let (mut bytes, frame) = body(&[first.clone(), second.clone()]);
+    bytes.drain(frame.directory_at..frame.directory_at + first.central.len());
+    let directory_bytes = second.central.len();
+    bytes.extend(end(Frame { entries: 1, directory_bytes, ..frame }, b""));
+    bytes
 }
 
 fn refuses_before_writing(cases: Vec<Case>) {
@@ -105,6 +114,12 @@ fn directories() {
         case("a split archive", split(4), "split over several files", whole.clone()),
         case("a directory elsewhere", split(6), "split over several files", whole.clone()),
         case("a gap", one(good().after(b"hidden")), "belongs to none", one(good())),
+        case(
+            "an unlisted entry before all",
+            zip_of_the_second(good(), Part::stored("b", "B")),
+            "put before its first entry",
+            two(),
+        ),
         case(
             "an unlisted entry",
             {

@@ -18,6 +18,7 @@ pub(super) struct Sink<'a> {
     taken: Taken,
     pub(super) entries: usize,
     pub(super) bytes: u64,
+    linked_bytes: u64,
     /// Modes are set at the end: a folder without write permission must still be filled.
     folders: Vec<(PathBuf, u32)>,
     folder_name_bytes: usize,
@@ -37,6 +38,7 @@ impl<'a> Sink<'a> {
             taken,
             entries: 0,
             bytes: 0,
+            linked_bytes: 0,
             folders,
             folder_name_bytes: 0,
             buffer,
@@ -59,6 +61,7 @@ impl<'a> Sink<'a> {
     /// A new file, for which there is room.
     pub(super) fn file(&mut self, path: &Path, mode: u32, size_bytes: u64) -> Result<File, ArchiveError> {
         self.bytes = room(self.limits, self.packed_bytes, self.bytes, size_bytes, path)?;
+        self.check_copies(path)?;
         self.root.place_file(path, mode, self.taken).map_err(|error| error.about(path))
     }
 
@@ -116,10 +119,18 @@ impl<'a> Sink<'a> {
             .map_err(|error| error.about(path))
     }
 
+    /// Takes no room here, but will wherever the folder is copied to.
     pub(super) fn hard_link(&mut self, path: &Path, target: &[u8]) -> Result<(), ArchiveError> {
-        self.root
-            .create_hard_link(path, Path::new(OsStr::from_bytes(target)))
-            .map_err(|error| error.about(path))
+        let linked = self.root.create_hard_link(path, Path::new(OsStr::from_bytes(target)));
+        self.linked_bytes = self.linked_bytes.saturating_add(linked.map_err(|error| error.about(path))?);
+        self.check_copies(path)
+    }
+
+    fn check_copies(&self, path: &Path) -> Result<(), ArchiveError> {
+        match self.bytes.saturating_add(self.linked_bytes) > self.limits.max_bytes {
+            true => Err(too_many_bytes(path, self.limits)),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn folder(&mut self, path: PathBuf, mode: u32) -> Result<(), ArchiveError> {
@@ -146,6 +157,11 @@ impl<'a> Sink<'a> {
 
 pub(super) fn too_many_entries(limits: &Limits) -> ArchiveError {
     ArchiveError::TooLarge(format!("more than {} entries", limits.max_entries))
+}
+
+fn too_many_bytes(path: &Path, limits: &Limits) -> ArchiveError {
+    let (name, most) = (shown(path.as_os_str().as_bytes()), limits.max_bytes);
+    ArchiveError::TooLarge(format!("with entry '{name}' it unpacks to more than {most} bytes"))
 }
 
 /// A name within the limits, without `.` and empty parts; `None` for the archive's own top folder.
@@ -175,19 +191,14 @@ pub(super) fn room(
     path: &Path,
 ) -> Result<u64, ArchiveError> {
     let sum = bytes.saturating_add(more);
-    let name = || shown(path.as_os_str().as_bytes());
     if sum > limits.max_bytes {
-        let limit = limits.max_bytes;
-        return Err(ArchiveError::TooLarge(format!(
-            "with entry '{}' it unpacks to more than {limit} bytes",
-            name()
-        )));
+        return Err(too_many_bytes(path, limits));
     }
     let allowed = packed_bytes.saturating_mul(limits.max_ratio);
     if sum > Limits::RATIO_FLOOR_BYTES && sum > allowed {
         return Err(ArchiveError::TooLarge(format!(
             "with entry '{}' it unpacks to more than {} times its size",
-            name(),
+            shown(path.as_os_str().as_bytes()),
             limits.max_ratio
         )));
     }

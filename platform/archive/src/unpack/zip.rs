@@ -40,6 +40,7 @@ pub(super) fn unzip(archive: &File, sink: &mut Sink) -> Result<(), ArchiveError>
     for _ in 0..directory.entries {
         let entry = zip_entry::next(&mut headers)?;
         let content_at = entry.content_at(archive, next_start(&starts, &entry))?;
+        // The archive's own top, which is there.
         let Some(path) = sink.entry(&entry.name)? else { continue };
         let mut content = Content::new(archive, &entry, content_at);
         match entry.what {
@@ -77,8 +78,10 @@ fn look_through(archive: &File, directory: Directory, sink: &Sink) -> Result<Vec
     let mut pass = headers(archive, directory);
     for _ in 0..directory.entries {
         let entry = zip_entry::next(&mut pass)?;
-        if let Some(path) = clean_name(&entry.name, sink.limits)? {
-            bytes = room(sink.limits, sink.packed_bytes(), bytes, entry.size, &path)?;
+        match clean_name(&entry.name, sink.limits)? {
+            Some(path) => bytes = room(sink.limits, sink.packed_bytes(), bytes, entry.size, &path)?,
+            None if matches!(entry.what, What::Folder { .. }) => {}
+            None => return Err(ArchiveError::refused(&entry.name, "its path is empty")),
         }
         starts.push(entry.header_at);
     }
