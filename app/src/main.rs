@@ -13,6 +13,10 @@ mod xml;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A request makes some hundred small values and drops them: see `docs/decisions/0016-an-allocator-of-its-own.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A sandbox's supervisor is this executable run again: it must take over before any thread exists.
     towpath_runner::init_if_sandbox();

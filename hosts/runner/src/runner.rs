@@ -139,6 +139,8 @@ impl Runner {
         let mut child = tokio::process::Command::new(&self.shared.config.helper)
             .arg0(NAME)
             .env_clear()
+            // The executable's allocator reserves a gigabyte as if it were used, which a limit on memory would count.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
             .current_dir("/")
             .stdin(Stdio::from(theirs.into_fd()))
             .stdout(Stdio::null())
