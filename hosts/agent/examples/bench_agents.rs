@@ -111,7 +111,7 @@ impl Agent<'_> {
 fn node(value: &Value) -> Node {
     match value {
         Value::Object(members) => {
-            Node::Map(members.iter().map(|(name, value)| (name.clone(), node(value))).collect())
+            Node::Map(members.iter().map(|(name, value)| (name.clone().into(), node(value))).collect())
         }
         other => Node::Str(other.as_str().unwrap_or_default().to_owned()),
     }

@@ -5,7 +5,7 @@ use crate::client::{CallError, Client};
 use crate::diagnostics::{Diagnostics, Outcome};
 use crate::spec::Spec;
 use serde::{Deserialize, Serialize};
-use towpath_api::{FromNode, ToNode};
+use towpath_api::{FromNode, IntoNode};
 use towpath_api_codedeploycommand::*;
 
 const DEPLOYMENT_SYSTEM: &str = "CodeDeploy";
@@ -52,7 +52,7 @@ impl Control {
     pub fn poll(&self) -> Result<Option<Command>, CallError> {
         let input = PollHostCommandInput { host_identifier: Some(self.host.clone()) };
         let output: PollHostCommandOutput =
-            read(self.client.call(&MODEL, "PollHostCommand", &input.to_node())?)?;
+            read(self.client.call(&MODEL, "PollHostCommand", &input.into_node())?)?;
         let Some(given) = output.host_command else { return Ok(None) };
         if given.host_identifier.as_ref().is_some_and(|host| *host != self.host) {
             return Err(CallError::Protocol("the server gave a command for another host".into()));
@@ -69,7 +69,7 @@ impl Control {
             host_identifier: Some(self.host.clone()),
         };
         let output: GetDeploymentSpecificationOutput =
-            read(self.client.call(&MODEL, "GetDeploymentSpecification", &input.to_node())?)?;
+            read(self.client.call(&MODEL, "GetDeploymentSpecification", &input.into_node())?)?;
         let refuse = |reason: String| Err(CallError::Protocol(reason));
         if output.deployment_system.as_deref() != Some(DEPLOYMENT_SYSTEM) {
             return refuse(format!("the deployment system is not {DEPLOYMENT_SYSTEM}"));
@@ -93,7 +93,7 @@ impl Control {
             diagnostics: json_envelope(serde_json::json!({ "IsCommandNoop": noop }).to_string()),
         };
         let output: PutHostCommandAcknowledgementOutput =
-            read(self.client.call(&MODEL, "PutHostCommandAcknowledgement", &input.to_node())?)?;
+            read(self.client.call(&MODEL, "PutHostCommandAcknowledgement", &input.into_node())?)?;
         Ok(standing(output.command_status.as_deref()))
     }
 
@@ -104,7 +104,7 @@ impl Control {
             ..PostHostCommandUpdateInput::default()
         };
         let output: PostHostCommandUpdateOutput =
-            read(self.client.call(&MODEL, "PostHostCommandUpdate", &input.to_node())?)?;
+            read(self.client.call(&MODEL, "PostHostCommandUpdate", &input.into_node())?)?;
         Ok(standing(output.command_status.as_deref()))
     }
 
@@ -118,6 +118,6 @@ impl Control {
             command_status: Some(status.into()),
             diagnostics: json_envelope(Diagnostics::payload(diagnostics)),
         };
-        self.client.call(&MODEL, "PutHostCommandComplete", &input.to_node()).map(drop)
+        self.client.call(&MODEL, "PutHostCommandComplete", &input.into_node()).map(drop)
     }
 }

@@ -9,7 +9,7 @@ use crate::layout::{Layout, write_durably};
 use crate::{AgentError, Config, Credentials};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use towpath_api::{FromNode, ToNode};
+use towpath_api::{FromNode, IntoNode};
 use towpath_api_codedeploy::MODEL as CODEDEPLOY;
 use towpath_api_codedeploy::*;
 use towpath_api_iam::MODEL as IAM;
@@ -38,7 +38,7 @@ impl From<CallError> for Problem {
 /// Whose the name is, where that may be asked.
 pub fn registered_for(client: &Client, name: &str) -> Result<Option<String>, Problem> {
     let input = GetOnPremisesInstanceInput { instance_name: Some(name.to_owned()) };
-    let node = match client.call(&CODEDEPLOY, "GetOnPremisesInstance", &input.to_node()) {
+    let node = match client.call(&CODEDEPLOY, "GetOnPremisesInstance", &input.into_node()) {
         Err(error) if error.is_denied() || error.code() == "InstanceNotRegisteredException" => {
             return Ok(None);
         }
@@ -145,7 +145,7 @@ pub fn make(client: &Client, config: &Config, kept: &Kept) -> Result<Identity, P
         iam_user_arn: Some(arn.clone()),
         iam_session_arn: None,
     };
-    match client.call(&CODEDEPLOY, "RegisterOnPremisesInstance", &input.to_node()) {
+    match client.call(&CODEDEPLOY, "RegisterOnPremisesInstance", &input.into_node()) {
         Ok(_) => tracing::info!("registered the on-premises instance {name} as {arn}, which was made for it"),
         Err(error) if error.code().ends_with("AlreadyRegisteredException") => {}
         Err(error) => return Err(error.into()),

@@ -11,7 +11,7 @@
 use crate::client::{CallError, Client, element};
 use crate::identity::{self, Identity, Kept, Problem, registered_for};
 use crate::{AgentError, Config};
-use towpath_api::ToNode;
+use towpath_api::IntoNode;
 use towpath_api_codedeploy::*;
 use towpath_api_sts::MODEL as STS;
 
@@ -64,7 +64,7 @@ fn register(client: &Client, config: &Config, arn: &str) -> Result<(), Problem> 
         iam_user_arn: (!session).then(|| arn.to_owned()),
         iam_session_arn: session.then(|| arn.to_owned()),
     };
-    match client.call(&MODEL, "RegisterOnPremisesInstance", &input.to_node()) {
+    match client.call(&MODEL, "RegisterOnPremisesInstance", &input.into_node()) {
         Ok(_) => tracing::info!("registered the on-premises instance {} as {arn}", config.name),
         Err(error) if error.is_denied() => {
             tracing::debug!(
@@ -96,7 +96,7 @@ fn tag(client: &Client, config: &Config) -> Result<(), Problem> {
         tags: Some(tags.collect()),
         instance_names: Some(vec![config.name.clone()]),
     };
-    match client.call(&MODEL, "AddTagsToOnPremisesInstances", &input.to_node()) {
+    match client.call(&MODEL, "AddTagsToOnPremisesInstances", &input.into_node()) {
         Ok(_) => Ok(()),
         Err(error) if error.is_denied() => {
             tracing::warn!(

@@ -14,7 +14,7 @@
 
 use sha2::{Digest, Sha256};
 use towpath_api::model::{Kind, Operation, Service, ShapeId};
-use towpath_api::{ApiError, Call, Caller, Node, id};
+use towpath_api::{ApiError, Call, Caller, Name, Node, id};
 
 /// A listing's token in its input, and what it is called in the output.
 type Names = (&'static str, &'static [&'static str]);
@@ -95,7 +95,7 @@ pub fn open(
     if let (Some(token), Node::Map(entries)) = (sent.as_str(), &mut *input) {
         let inner = seal.unwrap(token).ok_or_else(|| refusal(service, operation))?;
         entries.retain(|(name, _)| name != member);
-        entries.push((member.to_owned(), Node::Str(inner)));
+        entries.push((member.into(), Node::Str(inner)));
     }
     Ok(Some(Closing { seal, members }))
 }
@@ -105,7 +105,7 @@ impl Closing {
     pub fn close(&self, output: &mut Node) {
         let Node::Map(entries) = output else { return };
         for (name, value) in entries {
-            if let (true, Some(token)) = (self.members.contains(&name.as_str()), value.as_str()) {
+            if let (true, Some(token)) = (self.members.contains(&name.as_ref()), value.as_str()) {
                 *value = Node::Str(self.seal.wrap(token));
             }
         }
@@ -125,11 +125,11 @@ fn token_members(service: &'static Service, operation: &Operation) -> Option<Nam
 
 fn seal(call: &Call, service: &Service, operation: &Operation, (token, told): Names, input: &Node) -> Seal {
     let ignored = if told.contains(&token) { &[] } else { SPAN_OF_A_STREAM };
-    let mut question: Vec<&(String, Node)> = match input {
+    let mut question: Vec<&(Name, Node)> = match input {
         Node::Map(entries) => entries
             .iter()
             .filter(|(name, value)| {
-                let name = name.as_str();
+                let name = name.as_ref();
                 name != token && !SIZES.contains(&name) && !ignored.contains(&name) && !value.is_null()
             })
             .collect(),
@@ -165,7 +165,10 @@ mod tests {
 
     fn input(members: &[(&str, &str)]) -> Node {
         Node::Map(
-            members.iter().map(|(name, value)| ((*name).to_owned(), Node::Str((*value).into()))).collect(),
+            members
+                .iter()
+                .map(|(name, value)| ((*name).to_owned().into(), Node::Str((*value).into())))
+                .collect(),
         )
     }
 

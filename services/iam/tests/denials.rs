@@ -19,7 +19,7 @@ fn node(value: Value) -> Node {
         Value::String(value) => Node::Str(value),
         Value::Array(items) => Node::List(items.into_iter().map(node).collect()),
         Value::Object(entries) => {
-            Node::Map(entries.into_iter().map(|(key, value)| (key, node(value))).collect())
+            Node::Map(entries.into_iter().map(|(key, value)| (key.into(), node(value))).collect())
         }
     }
 }

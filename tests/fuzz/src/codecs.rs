@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use towpath_api::model::{Operation, Protocol, Service, ShapeId};
-use towpath_api::{FromNode, Node, ToNode};
+use towpath_api::{FromNode, IntoNode, Node};
 use towpath_wire::protocol::{Context, cbor as cbor_codec, decode_input, encode_output, json as json_codec};
 use towpath_wire::protocol::{query as query_codec, rest as rest_codec};
 use towpath_wire::validate::check;
@@ -84,16 +84,16 @@ pub fn typed(data: &[u8]) {
     through::<towpath_api_iam::CreateRoleInput>(&towpath_api_iam::MODEL, "CreateRole", data);
 }
 
-fn through<T: FromNode + ToNode>(service: &'static Service, name: &str, data: &[u8]) {
+fn through<T: FromNode + IntoNode>(service: &'static Service, name: &str, data: &[u8]) {
     let operation = operation(service, name);
     let shape = operation.input.expect("the operation has an input");
     let decoded = [json_codec::decode(service, shape, data), cbor_codec::decode(service, shape, data)];
     for node in decoded.into_iter().flatten() {
         let _ = check(service, operation, &node);
         let Ok(typed) = T::from_node(node) else { continue };
-        let node = typed.to_node();
+        let node = typed.into_node();
         travels(service, shape, &node);
-        let again = T::from_node(node.clone()).expect("a value of the type is one of its shape").to_node();
+        let again = T::from_node(node.clone()).expect("a value of the type is one of its shape").into_node();
         same(&again, &node, name);
     }
 }

@@ -27,14 +27,14 @@ pub fn render(model: &Model) -> String {
         );
         let _ = writeln!(
             arms,
-            "{operation:?} => self.0.{method}(call, read(input)?).await.map(|output| output.to_node()),"
+            "{operation:?} => self.0.{method}(call, read(input)?).await.map(|output| output.into_node()),"
         );
     }
     format!(
         "//! The service's operations.\n\n\
          use crate::types::*;\n\
          use std::sync::Arc;\n\
-         use towpath_api::{{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait}};\n\n\
+         use towpath_api::{{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait}};\n\n\
          /// The operations of {name} that are implemented, called by the wire layer and, in process, by other services.\n\
          #[async_trait]\npub trait {name}: Send + Sync {{\n{methods}}}\n\n\
          /// Puts an implementation behind the wire layer's door.\n\

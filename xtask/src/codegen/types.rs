@@ -32,7 +32,7 @@ pub fn render(model: &Model) -> Result<String, String> {
 /// The module's head: only what the types below it use.
 fn imports(body: &str) -> String {
     let maps = if body.contains("BTreeMap<") { "use std::collections::BTreeMap;\n" } else { "" };
-    let mut names = vec!["FromNode", "Node", "NodeError", "ToNode", "node"];
+    let mut names = vec!["FromNode", "Node", "NodeError", "IntoNode", "node"];
     for (name, used) in [("Bytes", "Bytes>"), ("Timestamp", "Timestamp>")] {
         if body.contains(used) {
             names.push(name);
@@ -45,6 +45,9 @@ fn imports(body: &str) -> String {
         names.join(", ")
     )
 }
+
+/// What a structure makes room for before it is written.
+const USUAL_MEMBERS: usize = 12;
 
 /// `shape` is empty where the model has no input or output.
 fn structure(model: &Model, name: &str, shape: &str) -> Result<String, String> {
@@ -61,17 +64,22 @@ fn structure(model: &Model, name: &str, shape: &str) -> Result<String, String> {
         }
         let _ = writeln!(fields, "pub {field}: Option<{rust}>,");
         let _ = writeln!(reads, "{field}: FromNode::from_node(node.take(\"{member}\"))?,");
-        let _ = writeln!(writes, "node::put(&mut members, \"{member}\", &self.{field});");
+        let _ = writeln!(writes, "node::put(&mut members, \"{member}\", self.{field});");
     }
+    // Most members of a small structure are there, few of a large one.
+    let made = match members.len() {
+        0 => "Vec::new()".to_owned(),
+        count => format!("Vec::with_capacity({})", count.min(USUAL_MEMBERS)),
+    };
     let (mutable, members_mutable) = if members.is_empty() { ("", "") } else { ("mut ", "mut ") };
     Ok(format!(
         "#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{\n{fields}}}\n\n\
          impl FromNode for {name} {{\n\
          fn from_node({mutable}node: Node) -> Result<Self, NodeError> {{\n\
          node::expect_structure(&node)?;\nOk({name} {{\n{reads}}})\n}}\n}}\n\n\
-         impl ToNode for {name} {{\n\
-         fn to_node(&self) -> Node {{\n\
-         let {members_mutable}members = Vec::new();\n{writes}Node::Map(members)\n}}\n}}\n\n"
+         impl IntoNode for {name} {{\n\
+         fn into_node(self) -> Node {{\n\
+         let {members_mutable}members = {made};\n{writes}Node::Map(members)\n}}\n}}\n\n"
     ))
 }
 

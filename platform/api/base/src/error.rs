@@ -1,6 +1,6 @@
 //! The one error type that crosses a service's border.
 
-use crate::Node;
+use crate::{Name, Node};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub struct ApiError {
     pub status: u16,
     pub fault: Fault,
     /// Members of the error's shape besides the message.
-    pub members: Vec<(String, Node)>,
+    pub members: Vec<(Name, Node)>,
     /// What went wrong inside: logged once at the edge, never sent.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -103,7 +103,7 @@ impl ApiError {
     }
 
     pub fn with_member(mut self, name: &str, value: Node) -> Self {
-        self.members.push((name.to_owned(), value));
+        self.members.push((name.to_owned().into(), value));
         self
     }
 

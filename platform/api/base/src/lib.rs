@@ -25,7 +25,7 @@ pub use call::{AuthzRequest, Call, Caller, Gate};
 pub use error::{ApiError, Fault};
 pub use event::Event;
 pub use identity::{Credential, Identity, SessionCredentials};
-pub use node::{FromNode, Node, NodeError, ToNode};
+pub use node::{FromNode, IntoNode, Name, Node, NodeError};
 pub use objects::{ObjectInfo, Objects};
 pub use sources::Sources;
 pub use time::{Clock, SystemClock, Timestamp};

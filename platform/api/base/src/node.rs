@@ -5,8 +5,12 @@ use bytes::Bytes;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// The name of a structure's member, which is the model's own and costs nothing, or the key of a map.
+pub type Name = Cow<'static, str>;
 
 /// A value of a model's shape. Structures and maps are both [`Node::Map`], keyed by the model's member
 /// names (never by wire names), in the order in which they were set.
@@ -21,7 +25,7 @@ pub enum Node {
     Blob(Bytes),
     Time(Timestamp),
     List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    Map(Vec<(Name, Node)>),
 }
 
 impl Node {
@@ -87,15 +91,15 @@ pub trait FromNode: Sized {
     fn from_node(node: Node) -> Result<Self, NodeError>;
 }
 
-/// Writes a value into a [`Node`]; absent members are left out.
-pub trait ToNode {
-    fn to_node(&self) -> Node;
+/// Turns a value into a [`Node`]; absent members are left out.
+pub trait IntoNode {
+    fn into_node(self) -> Node;
 }
 
 /// Adds a member to a structure under construction, unless it is absent. For generated code.
-pub fn put<T: ToNode>(members: &mut Vec<(String, Node)>, name: &str, value: &Option<T>) {
+pub fn put<T: IntoNode>(members: &mut Vec<(Name, Node)>, name: &'static str, value: Option<T>) {
     if let Some(value) = value {
-        members.push((name.to_owned(), value.to_node()));
+        members.push((Cow::Borrowed(name), value.into_node()));
     }
 }
 
@@ -117,9 +121,9 @@ impl FromNode for Node {
     }
 }
 
-impl ToNode for Node {
-    fn to_node(&self) -> Node {
-        self.clone()
+impl IntoNode for Node {
+    fn into_node(self) -> Node {
+        self
     }
 }
 
@@ -132,9 +136,9 @@ impl FromNode for bool {
     }
 }
 
-impl ToNode for bool {
-    fn to_node(&self) -> Node {
-        Node::Bool(*self)
+impl IntoNode for bool {
+    fn into_node(self) -> Node {
+        Node::Bool(self)
     }
 }
 
@@ -147,9 +151,9 @@ impl FromNode for i64 {
     }
 }
 
-impl ToNode for i64 {
-    fn to_node(&self) -> Node {
-        Node::Int(*self)
+impl IntoNode for i64 {
+    fn into_node(self) -> Node {
+        Node::Int(self)
     }
 }
 
@@ -163,9 +167,9 @@ impl FromNode for f64 {
     }
 }
 
-impl ToNode for f64 {
-    fn to_node(&self) -> Node {
-        Node::Float(*self)
+impl IntoNode for f64 {
+    fn into_node(self) -> Node {
+        Node::Float(self)
     }
 }
 
@@ -178,9 +182,9 @@ impl FromNode for String {
     }
 }
 
-impl ToNode for String {
-    fn to_node(&self) -> Node {
-        Node::Str(self.clone())
+impl IntoNode for String {
+    fn into_node(self) -> Node {
+        Node::Str(self)
     }
 }
 
@@ -197,9 +201,9 @@ impl FromNode for Bytes {
     }
 }
 
-impl ToNode for Bytes {
-    fn to_node(&self) -> Node {
-        Node::Blob(self.clone())
+impl IntoNode for Bytes {
+    fn into_node(self) -> Node {
+        Node::Blob(self)
     }
 }
 
@@ -215,9 +219,9 @@ impl FromNode for Timestamp {
     }
 }
 
-impl ToNode for Timestamp {
-    fn to_node(&self) -> Node {
-        Node::Time(*self)
+impl IntoNode for Timestamp {
+    fn into_node(self) -> Node {
+        Node::Time(self)
     }
 }
 
@@ -227,9 +231,9 @@ impl<T: FromNode> FromNode for Option<T> {
     }
 }
 
-impl<T: ToNode> ToNode for Option<T> {
-    fn to_node(&self) -> Node {
-        self.as_ref().map(T::to_node).unwrap_or_default()
+impl<T: IntoNode> IntoNode for Option<T> {
+    fn into_node(self) -> Node {
+        self.map(T::into_node).unwrap_or_default()
     }
 }
 
@@ -239,9 +243,9 @@ impl<T: FromNode> FromNode for Box<T> {
     }
 }
 
-impl<T: ToNode> ToNode for Box<T> {
-    fn to_node(&self) -> Node {
-        self.as_ref().to_node()
+impl<T: IntoNode> IntoNode for Box<T> {
+    fn into_node(self) -> Node {
+        (*self).into_node()
     }
 }
 
@@ -254,9 +258,9 @@ impl<T: FromNode> FromNode for Vec<T> {
     }
 }
 
-impl<T: ToNode> ToNode for Vec<T> {
-    fn to_node(&self) -> Node {
-        Node::List(self.iter().map(T::to_node).collect())
+impl<T: IntoNode> IntoNode for Vec<T> {
+    fn into_node(self) -> Node {
+        Node::List(self.into_iter().map(T::into_node).collect())
     }
 }
 
@@ -264,16 +268,16 @@ impl<T: FromNode> FromNode for BTreeMap<String, T> {
     fn from_node(node: Node) -> Result<Self, NodeError> {
         match node {
             Node::Map(entries) => {
-                entries.into_iter().map(|(key, value)| Ok((key, T::from_node(value)?))).collect()
+                entries.into_iter().map(|(key, value)| Ok((key.into_owned(), T::from_node(value)?))).collect()
             }
             other => mismatch("map", &other),
         }
     }
 }
 
-impl<T: ToNode> ToNode for BTreeMap<String, T> {
-    fn to_node(&self) -> Node {
-        Node::Map(self.iter().map(|(key, value)| (key.clone(), value.to_node())).collect())
+impl<T: IntoNode> IntoNode for BTreeMap<String, T> {
+    fn into_node(self) -> Node {
+        Node::Map(self.into_iter().map(|(key, value)| (Cow::Owned(key), value.into_node())).collect())
     }
 }
 
@@ -375,7 +379,7 @@ macro_rules! serde_through_node {
     ($($name:ident),* $(,)?) => {$(
         impl $crate::serde::Serialize for $name {
             fn serialize<S: $crate::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                $crate::serde::Serialize::serialize(&$crate::ToNode::to_node(self), serializer)
+                $crate::serde::Serialize::serialize(&$crate::IntoNode::into_node(self.clone()), serializer)
             }
         }
         impl<'de> $crate::serde::Deserialize<'de> for $name {

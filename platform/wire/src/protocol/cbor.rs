@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
                 while self.more(head.argument, entries.len() as u64)? {
                     let key = self.key()?;
                     let value = self.value(shape, &path.member(&key))?;
-                    entries.push((key, value));
+                    entries.push((key.into(), value));
                 }
                 Ok(Node::Map(last_wins(entries)))
             }

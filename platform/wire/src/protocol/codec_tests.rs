@@ -26,7 +26,7 @@ fn str(text: &str) -> Node {
 }
 
 fn map(entries: Vec<(&str, Node)>) -> Node {
-    Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
 }
 
 /// A thing with every kind of member.

@@ -3,7 +3,7 @@
 use super::{Context, Encoded, cbor, json, xml};
 use http::HeaderValue;
 use towpath_api::model::{Kind, Protocol, Service, Shape};
-use towpath_api::{ApiError, Fault, Node};
+use towpath_api::{ApiError, Fault, Name, Node};
 
 /// Errors that the shared vocabulary names as JSON does, and the query protocol by another name.
 const QUERY_NAMES: &[(&str, &str)] = &[
@@ -60,7 +60,7 @@ fn json_name<'e>(error: &'e ApiError, shape: Option<&'static Shape>) -> &'e str 
 
 /// The error's members as its shape has them. A member that the shape does not have is a defect of the
 /// service; the error itself matters more, so it goes out without.
-fn members(error: &ApiError, shape: Option<&'static Shape>) -> Vec<(String, Node)> {
+fn members(error: &ApiError, shape: Option<&'static Shape>) -> Vec<(Name, Node)> {
     let Some(Shape { kind: Kind::Structure { members, .. }, .. }) = shape else { return Vec::new() };
     error
         .members

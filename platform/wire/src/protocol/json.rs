@@ -9,8 +9,9 @@ use super::scalar;
 use super::{EncodeError, MemberFinder, last_wins, malformed, members, set};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::io::Write;
 use towpath_api::model::{Kind, Location, Member, Protocol, Service, Shape, ShapeId, TimeFormat};
-use towpath_api::{ApiError, Bytes, Node, Timestamp, id};
+use towpath_api::{ApiError, Bytes, Name, Node, Timestamp, id};
 
 pub fn content_type(protocol: Protocol) -> &'static str {
     match protocol {
@@ -218,7 +219,7 @@ impl Seed<'_> {
         while let Some(key) = access.next_key::<String>()? {
             let path = self.path.member(&key);
             let value = access.next_value_seed(Seed { shape, format: None, path: &path, ..self })?;
-            entries.push((key, value));
+            entries.push((key.into(), value));
         }
         Ok(Node::Map(last_wins(entries)))
     }
@@ -279,6 +280,10 @@ impl Writer {
                 self.out.push(b']');
             }
             (Kind::String { .. }, Node::Str(text)) => write_string(&mut self.out, text),
+            (Kind::Integer { .. } | Kind::Long { .. }, Node::Int(value)) => {
+                // Writing to a vector cannot fail.
+                let _ = write!(self.out, "{value}");
+            }
             (Kind::Blob { .. }, Node::Blob(bytes)) => {
                 self.out.push(b'"');
                 self.out.extend_from_slice(id::base64_encode(bytes).as_bytes());
@@ -318,7 +323,7 @@ impl Writer {
         &mut self,
         shape: &Shape,
         members: &'static [Member],
-        entries: &[(String, Node)],
+        entries: &[(Name, Node)],
     ) -> Result<(), EncodeError> {
         let mut finder = MemberFinder::new(members);
         self.out.push(b'{');
@@ -340,7 +345,7 @@ impl Writer {
         Ok(())
     }
 
-    fn map(&mut self, value: ShapeId, entries: &[(String, Node)]) -> Result<(), EncodeError> {
+    fn map(&mut self, value: ShapeId, entries: &[(Name, Node)]) -> Result<(), EncodeError> {
         let shape = self.service.shape(value);
         self.out.push(b'{');
         for (index, (key, value)) in entries.iter().enumerate() {

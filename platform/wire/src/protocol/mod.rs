@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use towpath_api::model::{Kind, Member, Operation, Protocol, Service, Shape, ShapeId};
-use towpath_api::{ApiError, Node};
+use towpath_api::{ApiError, Name, Node};
 
 /// What an answer is made for.
 pub struct Context<'a> {
@@ -178,9 +178,9 @@ impl MemberFinder {
 }
 
 /// A map's entries without those that a later one of the same key replaces.
-fn last_wins(entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
+fn last_wins(entries: Vec<(Name, Node)>) -> Vec<(Name, Node)> {
     let mut seen = std::collections::HashSet::with_capacity(entries.len());
-    let unique: Vec<bool> = entries.iter().rev().map(|(key, _)| seen.insert(key.as_str())).collect();
+    let unique: Vec<bool> = entries.iter().rev().map(|(key, _)| seen.insert(key.as_ref())).collect();
     if unique.iter().all(|first| *first) {
         return entries;
     }
@@ -189,10 +189,10 @@ fn last_wins(entries: Vec<(String, Node)>) -> Vec<(String, Node)> {
 }
 
 /// Sets a structure's member; a repeated one replaces the one before.
-fn set(entries: &mut Vec<(String, Node)>, member: &Member, value: Node) {
+fn set(entries: &mut Vec<(Name, Node)>, member: &Member, value: Node) {
     match entries.iter_mut().find(|(name, _)| name == member.name) {
         Some((_, old)) => *old = value,
-        None => entries.push((member.name.to_owned(), value)),
+        None => entries.push((member.name.into(), value)),
     }
 }
 

@@ -107,7 +107,7 @@ impl Reader {
         for member in members(self.service, shape) {
             if let Some(child) = form.children.get(member.wire_name()) {
                 let value = self.member(member, child, &path.member(member.wire_name()))?;
-                entries.push((member.name.to_owned(), value));
+                entries.push((member.name.into(), value));
             }
         }
         Ok(Node::Map(entries))
@@ -164,7 +164,7 @@ impl Reader {
             };
             let path = path.member(key);
             if let Some(child) = child.children.get(value_name) {
-                entries.push((key.to_owned(), self.value(value, false, None, child, &path)?));
+                entries.push((key.to_owned().into(), self.value(value, false, None, child, &path)?));
             }
         }
         Ok(Node::Map(last_wins(entries)))

@@ -108,7 +108,7 @@ pub fn decode(
                 .map_err(|message| malformed(protocol, format!("{message} at '{}'", member.name)))?,
         };
         if !value.is_null() {
-            entries.push((member.name.to_owned(), value));
+            entries.push((member.name.into(), value));
         }
     }
     if payload.is_none() && members.iter().any(|member| member.location == Location::Body) {
@@ -203,7 +203,10 @@ impl Binder<'_> {
             }
             // Every parameter, as `httpQueryParams` has it.
             Kind::Map { .. } => Ok(Node::Map(last_wins(
-                given.iter().map(|(key, value)| (key.to_string(), Node::Str(value.to_string()))).collect(),
+                given
+                    .iter()
+                    .map(|(key, value)| (key.to_string().into(), Node::Str(value.to_string())))
+                    .collect(),
             ))),
             _ => match given.iter().find(|(key, _)| key == name) {
                 Some((_, value)) => self.scalar(shape, member.time_format, value, TimeFormat::Iso8601),
@@ -244,7 +247,7 @@ impl Binder<'_> {
         let prefix = prefix.to_ascii_lowercase();
         let entry = |(name, value): (&HeaderName, &HeaderValue)| {
             let key = name.as_str().strip_prefix(&prefix)?;
-            Some((key.to_owned(), Node::Str(value.to_str().ok()?.to_owned())))
+            Some((key.to_owned().into(), Node::Str(value.to_str().ok()?.to_owned())))
         };
         let entries: Vec<_> = self.parts.headers.iter().filter_map(entry).collect();
         if entries.is_empty() { Node::Null } else { Node::Map(last_wins(entries)) }

@@ -4,8 +4,8 @@ use super::limits::{Budget, MAX_DEPTH, MAX_VALUES, Path};
 use super::{EncodeError, MemberFinder, last_wins, scalar};
 use quick_xml::Reader as XmlReader;
 use quick_xml::events::{BytesStart, Event};
-use towpath_api::Node;
 use towpath_api::model::{Kind, Location, Member, Service, Shape, ShapeId, TimeFormat};
+use towpath_api::{Name, Node};
 
 /// Writes elements into a buffer.
 pub struct Writer {
@@ -142,7 +142,7 @@ impl Writer {
     fn attributes(
         &mut self,
         members: &'static [Member],
-        entries: &[(String, Node)],
+        entries: &[(Name, Node)],
     ) -> Result<(), EncodeError> {
         for member in members.iter().filter(|member| member.xml_attribute) {
             if let Some((_, value)) =
@@ -298,7 +298,7 @@ impl Reader {
                 {
                     let value =
                         self.scalar(self.service.shape(member.shape), member.time_format, text, &path)?;
-                    entries.push((member.name.to_owned(), value));
+                    entries.push((member.name.into(), value));
                 }
                 continue;
             }
@@ -316,7 +316,7 @@ impl Reader {
                     true => self.collection(shape, &found, &path)?,
                     false => self.value(shape, member.time_format, last, &path)?,
                 };
-                entries.push((member.name.to_owned(), value));
+                entries.push((member.name.into(), value));
             }
         }
         Ok(Node::Map(entries))
@@ -366,8 +366,8 @@ impl Reader {
                         return Err(format!("The map '{path}' has an entry without a key or a value"));
                     };
                     let path = path.member(&key.text);
-                    entries
-                        .push((key.text.clone(), self.value(self.service.shape(value), None, found, &path)?));
+                    let found = self.value(self.service.shape(value), None, found, &path)?;
+                    entries.push((key.text.clone().into(), found));
                 }
                 Ok(Node::Map(last_wins(entries)))
             }

@@ -12,7 +12,7 @@ pub mod pattern;
 
 use std::fmt::Write;
 use towpath_api::model::{Kind, Member, Operation, Service, Shape, ShapeId};
-use towpath_api::{ApiError, Node};
+use towpath_api::{ApiError, Name, Node};
 
 /// More errors than this help nobody.
 const MAX_ERRORS: usize = 50;
@@ -129,13 +129,7 @@ impl Checker {
         }
     }
 
-    fn structure(
-        &mut self,
-        members: &'static [Member],
-        union: bool,
-        entries: &[(String, Node)],
-        node: &Node,
-    ) {
+    fn structure(&mut self, members: &'static [Member], union: bool, entries: &[(Name, Node)], node: &Node) {
         for member in members {
             let value = node.get(member.name);
             if value.is_none() && (!member.required || member.idempotency_token) {
@@ -172,7 +166,7 @@ impl Checker {
         }
     }
 
-    fn map(&mut self, key: ShapeId, value: ShapeId, entries: &[(String, Node)], node: &Node) {
+    fn map(&mut self, key: ShapeId, value: ShapeId, entries: &[(Name, Node)], node: &Node) {
         let (keys, values) = (self.service.shape(key), self.service.shape(value));
         let mut bad_key = false;
         let mut bad_value = false;

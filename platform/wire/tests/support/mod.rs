@@ -112,7 +112,7 @@ impl Dispatch for Fake {
 }
 
 pub fn map(entries: Vec<(&str, Node)>) -> Node {
-    Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    Node::Map(entries.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
 }
 
 pub fn str(text: &str) -> Node {

@@ -57,7 +57,7 @@ impl GroupRef {
     }
 
     pub fn stream_arn(&self, stream: &str) -> String {
-        format!("{}:log-stream:{stream}", self.arn())
+        stream_arn(&self.arn(), stream)
     }
 
     /// May the caller do this to the group? The resource is the group with no stream, which policies
@@ -69,6 +69,10 @@ impl GroupRef {
     pub fn authorize_stream(&self, call: &Call, action: &str, stream: &str) -> Result<(), ApiError> {
         call.authorize(action, &self.stream_arn(stream), &[])
     }
+}
+
+pub(super) fn stream_arn(group_arn: &str, stream: &str) -> String {
+    [group_arn, ":log-stream:", stream].concat()
 }
 
 pub(super) fn check_stream_name(name: &str) -> Result<(), ApiError> {

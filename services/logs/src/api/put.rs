@@ -12,6 +12,7 @@ use towpath_api::{ApiError, Call};
 use towpath_api_logs::*;
 use towpath_store::Txn;
 
+const TOKEN_DIGITS: usize = 56;
 const MAX_EVENTS: usize = 10_000;
 const MAX_BATCH_BYTES: i64 = 1_048_576;
 const MAX_EVENT_BYTES: usize = 1 << 20;
@@ -128,7 +129,9 @@ async fn store(
 
 /// Tokens are given out and ignored, as AWS does since 2023.
 pub(super) fn sequence_token(stream: &Stream) -> String {
-    format!("{:056}", stream.next_number)
+    // Formatting pads character by character, 50 times a page.
+    let number = stream.next_number.to_string();
+    "0".repeat(TOKEN_DIGITS.saturating_sub(number.len())) + &number
 }
 
 /// What makes the whole batch wrong.

@@ -1,7 +1,7 @@
 //! CreateLogStream, DeleteLogStream, DescribeLogStreams.
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogStreams.html>.
 
-use super::names::{GroupRef, check_stream_name};
+use super::names::{self, GroupRef, check_stream_name};
 use super::{required, retry, token};
 use crate::LogsService;
 use crate::store::{Group, Stream};
@@ -97,8 +97,9 @@ pub(super) async fn describe(
         let page = service.store.list::<Stream>(&prefix, after.as_deref(), limit, order).await?;
         (page.items.into_iter().map(|stream| stream.into_doc()).collect(), page.next)
     };
+    let group_arn = name.arn();
     Ok(DescribeLogStreamsOutput {
-        log_streams: Some(streams.iter().map(|stream| render(&name, stream)).collect()),
+        log_streams: Some(streams.into_iter().map(|stream| render(&group_arn, stream)).collect()),
         next_token: next.as_deref().map(token::encode),
     })
 }
@@ -137,15 +138,15 @@ async fn by_last_event(
     Ok((found.into_iter().map(|(_, stream)| stream).collect(), next))
 }
 
-fn render(group: &GroupRef, stream: &Stream) -> LogStream {
+fn render(group_arn: &str, stream: Stream) -> LogStream {
     LogStream {
-        arn: Some(group.stream_arn(&stream.name)),
+        arn: Some(names::stream_arn(group_arn, &stream.name)),
         creation_time: Some(stream.created_at.as_millis()),
         first_event_timestamp: stream.first_event_ms,
         last_event_timestamp: stream.last_event_ms,
         last_ingestion_time: stream.last_ingestion_ms,
-        log_stream_name: Some(stream.name.clone()),
+        upload_sequence_token: Some(super::put::sequence_token(&stream)),
+        log_stream_name: Some(stream.name),
         stored_bytes: Some(stream.stored_bytes),
-        upload_sequence_token: Some(super::put::sequence_token(stream)),
     }
 }

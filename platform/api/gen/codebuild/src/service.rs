@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of CodeBuild that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -109,48 +109,56 @@ impl<T: CodeBuild + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "BatchDeleteBuilds" => {
-                self.0.batch_delete_builds(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_delete_builds(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetBuilds" => {
-                self.0.batch_get_builds(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_builds(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetProjects" => {
-                self.0.batch_get_projects(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_projects(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetReportGroups" => {
-                self.0.batch_get_report_groups(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_report_groups(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetReports" => {
-                self.0.batch_get_reports(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_reports(call, read(input)?).await.map(|output| output.into_node())
             }
-            "CreateProject" => self.0.create_project(call, read(input)?).await.map(|output| output.to_node()),
+            "CreateProject" => {
+                self.0.create_project(call, read(input)?).await.map(|output| output.into_node())
+            }
             "CreateReportGroup" => {
-                self.0.create_report_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_report_group(call, read(input)?).await.map(|output| output.into_node())
             }
-            "DeleteProject" => self.0.delete_project(call, read(input)?).await.map(|output| output.to_node()),
-            "DeleteReport" => self.0.delete_report(call, read(input)?).await.map(|output| output.to_node()),
+            "DeleteProject" => {
+                self.0.delete_project(call, read(input)?).await.map(|output| output.into_node())
+            }
+            "DeleteReport" => self.0.delete_report(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteReportGroup" => {
-                self.0.delete_report_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_report_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "DescribeTestCases" => {
-                self.0.describe_test_cases(call, read(input)?).await.map(|output| output.to_node())
+                self.0.describe_test_cases(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListBuilds" => self.0.list_builds(call, read(input)?).await.map(|output| output.to_node()),
+            "ListBuilds" => self.0.list_builds(call, read(input)?).await.map(|output| output.into_node()),
             "ListBuildsForProject" => {
-                self.0.list_builds_for_project(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_builds_for_project(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListProjects" => self.0.list_projects(call, read(input)?).await.map(|output| output.to_node()),
+            "ListProjects" => self.0.list_projects(call, read(input)?).await.map(|output| output.into_node()),
             "ListReportGroups" => {
-                self.0.list_report_groups(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_report_groups(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListReports" => self.0.list_reports(call, read(input)?).await.map(|output| output.to_node()),
-            "ListReportsForReportGroup" => {
-                self.0.list_reports_for_report_group(call, read(input)?).await.map(|output| output.to_node())
+            "ListReports" => self.0.list_reports(call, read(input)?).await.map(|output| output.into_node()),
+            "ListReportsForReportGroup" => self
+                .0
+                .list_reports_for_report_group(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
+            "RetryBuild" => self.0.retry_build(call, read(input)?).await.map(|output| output.into_node()),
+            "StartBuild" => self.0.start_build(call, read(input)?).await.map(|output| output.into_node()),
+            "StopBuild" => self.0.stop_build(call, read(input)?).await.map(|output| output.into_node()),
+            "UpdateProject" => {
+                self.0.update_project(call, read(input)?).await.map(|output| output.into_node())
             }
-            "RetryBuild" => self.0.retry_build(call, read(input)?).await.map(|output| output.to_node()),
-            "StartBuild" => self.0.start_build(call, read(input)?).await.map(|output| output.to_node()),
-            "StopBuild" => self.0.stop_build(call, read(input)?).await.map(|output| output.to_node()),
-            "UpdateProject" => self.0.update_project(call, read(input)?).await.map(|output| output.to_node()),
             other => Err(ApiError::not_implemented(format_args!("codebuild:{other}"))),
         }
     }

@@ -3,7 +3,7 @@
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
 use std::collections::BTreeMap;
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchDeleteBuildsInput {
@@ -17,10 +17,10 @@ impl FromNode for BatchDeleteBuildsInput {
     }
 }
 
-impl ToNode for BatchDeleteBuildsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ids", &self.ids);
+impl IntoNode for BatchDeleteBuildsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "ids", self.ids);
         Node::Map(members)
     }
 }
@@ -41,11 +41,11 @@ impl FromNode for BatchDeleteBuildsOutput {
     }
 }
 
-impl ToNode for BatchDeleteBuildsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "buildsDeleted", &self.builds_deleted);
-        node::put(&mut members, "buildsNotDeleted", &self.builds_not_deleted);
+impl IntoNode for BatchDeleteBuildsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "buildsDeleted", self.builds_deleted);
+        node::put(&mut members, "buildsNotDeleted", self.builds_not_deleted);
         Node::Map(members)
     }
 }
@@ -62,10 +62,10 @@ impl FromNode for BatchGetBuildsInput {
     }
 }
 
-impl ToNode for BatchGetBuildsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ids", &self.ids);
+impl IntoNode for BatchGetBuildsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "ids", self.ids);
         Node::Map(members)
     }
 }
@@ -86,11 +86,11 @@ impl FromNode for BatchGetBuildsOutput {
     }
 }
 
-impl ToNode for BatchGetBuildsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "builds", &self.builds);
-        node::put(&mut members, "buildsNotFound", &self.builds_not_found);
+impl IntoNode for BatchGetBuildsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "builds", self.builds);
+        node::put(&mut members, "buildsNotFound", self.builds_not_found);
         Node::Map(members)
     }
 }
@@ -107,10 +107,10 @@ impl FromNode for BatchGetProjectsInput {
     }
 }
 
-impl ToNode for BatchGetProjectsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "names", &self.names);
+impl IntoNode for BatchGetProjectsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "names", self.names);
         Node::Map(members)
     }
 }
@@ -131,11 +131,11 @@ impl FromNode for BatchGetProjectsOutput {
     }
 }
 
-impl ToNode for BatchGetProjectsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "projects", &self.projects);
-        node::put(&mut members, "projectsNotFound", &self.projects_not_found);
+impl IntoNode for BatchGetProjectsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "projects", self.projects);
+        node::put(&mut members, "projectsNotFound", self.projects_not_found);
         Node::Map(members)
     }
 }
@@ -154,10 +154,10 @@ impl FromNode for BatchGetReportGroupsInput {
     }
 }
 
-impl ToNode for BatchGetReportGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reportGroupArns", &self.report_group_arns);
+impl IntoNode for BatchGetReportGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "reportGroupArns", self.report_group_arns);
         Node::Map(members)
     }
 }
@@ -178,11 +178,11 @@ impl FromNode for BatchGetReportGroupsOutput {
     }
 }
 
-impl ToNode for BatchGetReportGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reportGroups", &self.report_groups);
-        node::put(&mut members, "reportGroupsNotFound", &self.report_groups_not_found);
+impl IntoNode for BatchGetReportGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "reportGroups", self.report_groups);
+        node::put(&mut members, "reportGroupsNotFound", self.report_groups_not_found);
         Node::Map(members)
     }
 }
@@ -199,10 +199,10 @@ impl FromNode for BatchGetReportsInput {
     }
 }
 
-impl ToNode for BatchGetReportsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reportArns", &self.report_arns);
+impl IntoNode for BatchGetReportsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "reportArns", self.report_arns);
         Node::Map(members)
     }
 }
@@ -223,11 +223,11 @@ impl FromNode for BatchGetReportsOutput {
     }
 }
 
-impl ToNode for BatchGetReportsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reports", &self.reports);
-        node::put(&mut members, "reportsNotFound", &self.reports_not_found);
+impl IntoNode for BatchGetReportsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "reports", self.reports);
+        node::put(&mut members, "reportsNotFound", self.reports_not_found);
         Node::Map(members)
     }
 }
@@ -288,31 +288,31 @@ impl FromNode for CreateProjectInput {
     }
 }
 
-impl ToNode for CreateProjectInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifacts", &self.artifacts);
-        node::put(&mut members, "autoRetryLimit", &self.auto_retry_limit);
-        node::put(&mut members, "badgeEnabled", &self.badge_enabled);
-        node::put(&mut members, "buildBatchConfig", &self.build_batch_config);
-        node::put(&mut members, "cache", &self.cache);
-        node::put(&mut members, "concurrentBuildLimit", &self.concurrent_build_limit);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "environment", &self.environment);
-        node::put(&mut members, "fileSystemLocations", &self.file_system_locations);
-        node::put(&mut members, "logsConfig", &self.logs_config);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "queuedTimeoutInMinutes", &self.queued_timeout_in_minutes);
-        node::put(&mut members, "secondaryArtifacts", &self.secondary_artifacts);
-        node::put(&mut members, "secondarySourceVersions", &self.secondary_source_versions);
-        node::put(&mut members, "secondarySources", &self.secondary_sources);
-        node::put(&mut members, "serviceRole", &self.service_role);
-        node::put(&mut members, "source", &self.source);
-        node::put(&mut members, "sourceVersion", &self.source_version);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
-        node::put(&mut members, "vpcConfig", &self.vpc_config);
+impl IntoNode for CreateProjectInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "artifacts", self.artifacts);
+        node::put(&mut members, "autoRetryLimit", self.auto_retry_limit);
+        node::put(&mut members, "badgeEnabled", self.badge_enabled);
+        node::put(&mut members, "buildBatchConfig", self.build_batch_config);
+        node::put(&mut members, "cache", self.cache);
+        node::put(&mut members, "concurrentBuildLimit", self.concurrent_build_limit);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "environment", self.environment);
+        node::put(&mut members, "fileSystemLocations", self.file_system_locations);
+        node::put(&mut members, "logsConfig", self.logs_config);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "queuedTimeoutInMinutes", self.queued_timeout_in_minutes);
+        node::put(&mut members, "secondaryArtifacts", self.secondary_artifacts);
+        node::put(&mut members, "secondarySourceVersions", self.secondary_source_versions);
+        node::put(&mut members, "secondarySources", self.secondary_sources);
+        node::put(&mut members, "serviceRole", self.service_role);
+        node::put(&mut members, "source", self.source);
+        node::put(&mut members, "sourceVersion", self.source_version);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
+        node::put(&mut members, "vpcConfig", self.vpc_config);
         Node::Map(members)
     }
 }
@@ -329,10 +329,10 @@ impl FromNode for CreateProjectOutput {
     }
 }
 
-impl ToNode for CreateProjectOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "project", &self.project);
+impl IntoNode for CreateProjectOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "project", self.project);
         Node::Map(members)
     }
 }
@@ -357,13 +357,13 @@ impl FromNode for CreateReportGroupInput {
     }
 }
 
-impl ToNode for CreateReportGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "exportConfig", &self.export_config);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for CreateReportGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "exportConfig", self.export_config);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -380,10 +380,10 @@ impl FromNode for CreateReportGroupOutput {
     }
 }
 
-impl ToNode for CreateReportGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reportGroup", &self.report_group);
+impl IntoNode for CreateReportGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "reportGroup", self.report_group);
         Node::Map(members)
     }
 }
@@ -400,10 +400,10 @@ impl FromNode for DeleteProjectInput {
     }
 }
 
-impl ToNode for DeleteProjectInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for DeleteProjectInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -418,8 +418,8 @@ impl FromNode for DeleteProjectOutput {
     }
 }
 
-impl ToNode for DeleteProjectOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteProjectOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -437,10 +437,10 @@ impl FromNode for DeleteReportInput {
     }
 }
 
-impl ToNode for DeleteReportInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
+impl IntoNode for DeleteReportInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "arn", self.arn);
         Node::Map(members)
     }
 }
@@ -455,8 +455,8 @@ impl FromNode for DeleteReportOutput {
     }
 }
 
-impl ToNode for DeleteReportOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteReportOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -478,11 +478,11 @@ impl FromNode for DeleteReportGroupInput {
     }
 }
 
-impl ToNode for DeleteReportGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "deleteReports", &self.delete_reports);
+impl IntoNode for DeleteReportGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "deleteReports", self.delete_reports);
         Node::Map(members)
     }
 }
@@ -497,8 +497,8 @@ impl FromNode for DeleteReportGroupOutput {
     }
 }
 
-impl ToNode for DeleteReportGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteReportGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -524,13 +524,13 @@ impl FromNode for DescribeTestCasesInput {
     }
 }
 
-impl ToNode for DescribeTestCasesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filter", &self.filter);
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "reportArn", &self.report_arn);
+impl IntoNode for DescribeTestCasesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "filter", self.filter);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "reportArn", self.report_arn);
         Node::Map(members)
     }
 }
@@ -551,11 +551,11 @@ impl FromNode for DescribeTestCasesOutput {
     }
 }
 
-impl ToNode for DescribeTestCasesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "testCases", &self.test_cases);
+impl IntoNode for DescribeTestCasesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "testCases", self.test_cases);
         Node::Map(members)
     }
 }
@@ -576,11 +576,11 @@ impl FromNode for ListBuildsInput {
     }
 }
 
-impl ToNode for ListBuildsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListBuildsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -601,11 +601,11 @@ impl FromNode for ListBuildsOutput {
     }
 }
 
-impl ToNode for ListBuildsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ids", &self.ids);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListBuildsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ids", self.ids);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -628,12 +628,12 @@ impl FromNode for ListBuildsForProjectInput {
     }
 }
 
-impl ToNode for ListBuildsForProjectInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "projectName", &self.project_name);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListBuildsForProjectInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "projectName", self.project_name);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -654,11 +654,11 @@ impl FromNode for ListBuildsForProjectOutput {
     }
 }
 
-impl ToNode for ListBuildsForProjectOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ids", &self.ids);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListBuildsForProjectOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ids", self.ids);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -681,12 +681,12 @@ impl FromNode for ListProjectsInput {
     }
 }
 
-impl ToNode for ListProjectsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "sortBy", &self.sort_by);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListProjectsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "sortBy", self.sort_by);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -707,11 +707,11 @@ impl FromNode for ListProjectsOutput {
     }
 }
 
-impl ToNode for ListProjectsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "projects", &self.projects);
+impl IntoNode for ListProjectsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "projects", self.projects);
         Node::Map(members)
     }
 }
@@ -736,13 +736,13 @@ impl FromNode for ListReportGroupsInput {
     }
 }
 
-impl ToNode for ListReportGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "sortBy", &self.sort_by);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListReportGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "sortBy", self.sort_by);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -763,11 +763,11 @@ impl FromNode for ListReportGroupsOutput {
     }
 }
 
-impl ToNode for ListReportGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "reportGroups", &self.report_groups);
+impl IntoNode for ListReportGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "reportGroups", self.report_groups);
         Node::Map(members)
     }
 }
@@ -792,13 +792,13 @@ impl FromNode for ListReportsInput {
     }
 }
 
-impl ToNode for ListReportsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filter", &self.filter);
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListReportsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "filter", self.filter);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -819,11 +819,11 @@ impl FromNode for ListReportsOutput {
     }
 }
 
-impl ToNode for ListReportsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "reports", &self.reports);
+impl IntoNode for ListReportsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "reports", self.reports);
         Node::Map(members)
     }
 }
@@ -850,14 +850,14 @@ impl FromNode for ListReportsForReportGroupInput {
     }
 }
 
-impl ToNode for ListReportsForReportGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filter", &self.filter);
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "reportGroupArn", &self.report_group_arn);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListReportsForReportGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "filter", self.filter);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "reportGroupArn", self.report_group_arn);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -878,11 +878,11 @@ impl FromNode for ListReportsForReportGroupOutput {
     }
 }
 
-impl ToNode for ListReportsForReportGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "reports", &self.reports);
+impl IntoNode for ListReportsForReportGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "reports", self.reports);
         Node::Map(members)
     }
 }
@@ -903,11 +903,11 @@ impl FromNode for RetryBuildInput {
     }
 }
 
-impl ToNode for RetryBuildInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "idempotencyToken", &self.idempotency_token);
+impl IntoNode for RetryBuildInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "idempotencyToken", self.idempotency_token);
         Node::Map(members)
     }
 }
@@ -924,10 +924,10 @@ impl FromNode for RetryBuildOutput {
     }
 }
 
-impl ToNode for RetryBuildOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "build", &self.build);
+impl IntoNode for RetryBuildOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "build", self.build);
         Node::Map(members)
     }
 }
@@ -1018,47 +1018,47 @@ impl FromNode for StartBuildInput {
     }
 }
 
-impl ToNode for StartBuildInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifactsOverride", &self.artifacts_override);
-        node::put(&mut members, "autoRetryLimitOverride", &self.auto_retry_limit_override);
-        node::put(&mut members, "buildStatusConfigOverride", &self.build_status_config_override);
-        node::put(&mut members, "buildspecOverride", &self.buildspec_override);
-        node::put(&mut members, "cacheOverride", &self.cache_override);
-        node::put(&mut members, "certificateOverride", &self.certificate_override);
-        node::put(&mut members, "computeTypeOverride", &self.compute_type_override);
-        node::put(&mut members, "debugSessionEnabled", &self.debug_session_enabled);
-        node::put(&mut members, "encryptionKeyOverride", &self.encryption_key_override);
-        node::put(&mut members, "environmentTypeOverride", &self.environment_type_override);
-        node::put(&mut members, "environmentVariablesOverride", &self.environment_variables_override);
-        node::put(&mut members, "fleetOverride", &self.fleet_override);
-        node::put(&mut members, "gitCloneDepthOverride", &self.git_clone_depth_override);
-        node::put(&mut members, "gitSubmodulesConfigOverride", &self.git_submodules_config_override);
-        node::put(&mut members, "hostKernelOverride", &self.host_kernel_override);
-        node::put(&mut members, "idempotencyToken", &self.idempotency_token);
-        node::put(&mut members, "imageOverride", &self.image_override);
+impl IntoNode for StartBuildInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "artifactsOverride", self.artifacts_override);
+        node::put(&mut members, "autoRetryLimitOverride", self.auto_retry_limit_override);
+        node::put(&mut members, "buildStatusConfigOverride", self.build_status_config_override);
+        node::put(&mut members, "buildspecOverride", self.buildspec_override);
+        node::put(&mut members, "cacheOverride", self.cache_override);
+        node::put(&mut members, "certificateOverride", self.certificate_override);
+        node::put(&mut members, "computeTypeOverride", self.compute_type_override);
+        node::put(&mut members, "debugSessionEnabled", self.debug_session_enabled);
+        node::put(&mut members, "encryptionKeyOverride", self.encryption_key_override);
+        node::put(&mut members, "environmentTypeOverride", self.environment_type_override);
+        node::put(&mut members, "environmentVariablesOverride", self.environment_variables_override);
+        node::put(&mut members, "fleetOverride", self.fleet_override);
+        node::put(&mut members, "gitCloneDepthOverride", self.git_clone_depth_override);
+        node::put(&mut members, "gitSubmodulesConfigOverride", self.git_submodules_config_override);
+        node::put(&mut members, "hostKernelOverride", self.host_kernel_override);
+        node::put(&mut members, "idempotencyToken", self.idempotency_token);
+        node::put(&mut members, "imageOverride", self.image_override);
         node::put(
             &mut members,
             "imagePullCredentialsTypeOverride",
-            &self.image_pull_credentials_type_override,
+            self.image_pull_credentials_type_override,
         );
-        node::put(&mut members, "insecureSslOverride", &self.insecure_ssl_override);
-        node::put(&mut members, "logsConfigOverride", &self.logs_config_override);
-        node::put(&mut members, "privilegedModeOverride", &self.privileged_mode_override);
-        node::put(&mut members, "projectName", &self.project_name);
-        node::put(&mut members, "queuedTimeoutInMinutesOverride", &self.queued_timeout_in_minutes_override);
-        node::put(&mut members, "registryCredentialOverride", &self.registry_credential_override);
-        node::put(&mut members, "reportBuildStatusOverride", &self.report_build_status_override);
-        node::put(&mut members, "secondaryArtifactsOverride", &self.secondary_artifacts_override);
-        node::put(&mut members, "secondarySourcesOverride", &self.secondary_sources_override);
-        node::put(&mut members, "secondarySourcesVersionOverride", &self.secondary_sources_version_override);
-        node::put(&mut members, "serviceRoleOverride", &self.service_role_override);
-        node::put(&mut members, "sourceAuthOverride", &self.source_auth_override);
-        node::put(&mut members, "sourceLocationOverride", &self.source_location_override);
-        node::put(&mut members, "sourceTypeOverride", &self.source_type_override);
-        node::put(&mut members, "sourceVersion", &self.source_version);
-        node::put(&mut members, "timeoutInMinutesOverride", &self.timeout_in_minutes_override);
+        node::put(&mut members, "insecureSslOverride", self.insecure_ssl_override);
+        node::put(&mut members, "logsConfigOverride", self.logs_config_override);
+        node::put(&mut members, "privilegedModeOverride", self.privileged_mode_override);
+        node::put(&mut members, "projectName", self.project_name);
+        node::put(&mut members, "queuedTimeoutInMinutesOverride", self.queued_timeout_in_minutes_override);
+        node::put(&mut members, "registryCredentialOverride", self.registry_credential_override);
+        node::put(&mut members, "reportBuildStatusOverride", self.report_build_status_override);
+        node::put(&mut members, "secondaryArtifactsOverride", self.secondary_artifacts_override);
+        node::put(&mut members, "secondarySourcesOverride", self.secondary_sources_override);
+        node::put(&mut members, "secondarySourcesVersionOverride", self.secondary_sources_version_override);
+        node::put(&mut members, "serviceRoleOverride", self.service_role_override);
+        node::put(&mut members, "sourceAuthOverride", self.source_auth_override);
+        node::put(&mut members, "sourceLocationOverride", self.source_location_override);
+        node::put(&mut members, "sourceTypeOverride", self.source_type_override);
+        node::put(&mut members, "sourceVersion", self.source_version);
+        node::put(&mut members, "timeoutInMinutesOverride", self.timeout_in_minutes_override);
         Node::Map(members)
     }
 }
@@ -1075,10 +1075,10 @@ impl FromNode for StartBuildOutput {
     }
 }
 
-impl ToNode for StartBuildOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "build", &self.build);
+impl IntoNode for StartBuildOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "build", self.build);
         Node::Map(members)
     }
 }
@@ -1095,10 +1095,10 @@ impl FromNode for StopBuildInput {
     }
 }
 
-impl ToNode for StopBuildInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "id", &self.id);
+impl IntoNode for StopBuildInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "id", self.id);
         Node::Map(members)
     }
 }
@@ -1115,10 +1115,10 @@ impl FromNode for StopBuildOutput {
     }
 }
 
-impl ToNode for StopBuildOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "build", &self.build);
+impl IntoNode for StopBuildOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "build", self.build);
         Node::Map(members)
     }
 }
@@ -1179,31 +1179,31 @@ impl FromNode for UpdateProjectInput {
     }
 }
 
-impl ToNode for UpdateProjectInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifacts", &self.artifacts);
-        node::put(&mut members, "autoRetryLimit", &self.auto_retry_limit);
-        node::put(&mut members, "badgeEnabled", &self.badge_enabled);
-        node::put(&mut members, "buildBatchConfig", &self.build_batch_config);
-        node::put(&mut members, "cache", &self.cache);
-        node::put(&mut members, "concurrentBuildLimit", &self.concurrent_build_limit);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "environment", &self.environment);
-        node::put(&mut members, "fileSystemLocations", &self.file_system_locations);
-        node::put(&mut members, "logsConfig", &self.logs_config);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "queuedTimeoutInMinutes", &self.queued_timeout_in_minutes);
-        node::put(&mut members, "secondaryArtifacts", &self.secondary_artifacts);
-        node::put(&mut members, "secondarySourceVersions", &self.secondary_source_versions);
-        node::put(&mut members, "secondarySources", &self.secondary_sources);
-        node::put(&mut members, "serviceRole", &self.service_role);
-        node::put(&mut members, "source", &self.source);
-        node::put(&mut members, "sourceVersion", &self.source_version);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
-        node::put(&mut members, "vpcConfig", &self.vpc_config);
+impl IntoNode for UpdateProjectInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "artifacts", self.artifacts);
+        node::put(&mut members, "autoRetryLimit", self.auto_retry_limit);
+        node::put(&mut members, "badgeEnabled", self.badge_enabled);
+        node::put(&mut members, "buildBatchConfig", self.build_batch_config);
+        node::put(&mut members, "cache", self.cache);
+        node::put(&mut members, "concurrentBuildLimit", self.concurrent_build_limit);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "environment", self.environment);
+        node::put(&mut members, "fileSystemLocations", self.file_system_locations);
+        node::put(&mut members, "logsConfig", self.logs_config);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "queuedTimeoutInMinutes", self.queued_timeout_in_minutes);
+        node::put(&mut members, "secondaryArtifacts", self.secondary_artifacts);
+        node::put(&mut members, "secondarySourceVersions", self.secondary_source_versions);
+        node::put(&mut members, "secondarySources", self.secondary_sources);
+        node::put(&mut members, "serviceRole", self.service_role);
+        node::put(&mut members, "source", self.source);
+        node::put(&mut members, "sourceVersion", self.source_version);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
+        node::put(&mut members, "vpcConfig", self.vpc_config);
         Node::Map(members)
     }
 }
@@ -1220,10 +1220,10 @@ impl FromNode for UpdateProjectOutput {
     }
 }
 
-impl ToNode for UpdateProjectOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "project", &self.project);
+impl IntoNode for UpdateProjectOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "project", self.project);
         Node::Map(members)
     }
 }
@@ -1248,13 +1248,13 @@ impl FromNode for AutoRetryConfig {
     }
 }
 
-impl ToNode for AutoRetryConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "autoRetryLimit", &self.auto_retry_limit);
-        node::put(&mut members, "autoRetryNumber", &self.auto_retry_number);
-        node::put(&mut members, "nextAutoRetry", &self.next_auto_retry);
-        node::put(&mut members, "previousAutoRetry", &self.previous_auto_retry);
+impl IntoNode for AutoRetryConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "autoRetryLimit", self.auto_retry_limit);
+        node::put(&mut members, "autoRetryNumber", self.auto_retry_number);
+        node::put(&mut members, "nextAutoRetry", self.next_auto_retry);
+        node::put(&mut members, "previousAutoRetry", self.previous_auto_retry);
         Node::Map(members)
     }
 }
@@ -1277,12 +1277,12 @@ impl FromNode for BatchRestrictions {
     }
 }
 
-impl ToNode for BatchRestrictions {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "computeTypesAllowed", &self.compute_types_allowed);
-        node::put(&mut members, "fleetsAllowed", &self.fleets_allowed);
-        node::put(&mut members, "maximumBuildsAllowed", &self.maximum_builds_allowed);
+impl IntoNode for BatchRestrictions {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "computeTypesAllowed", self.compute_types_allowed);
+        node::put(&mut members, "fleetsAllowed", self.fleets_allowed);
+        node::put(&mut members, "maximumBuildsAllowed", self.maximum_builds_allowed);
         Node::Map(members)
     }
 }
@@ -1365,42 +1365,42 @@ impl FromNode for Build {
     }
 }
 
-impl ToNode for Build {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "artifacts", &self.artifacts);
-        node::put(&mut members, "autoRetryConfig", &self.auto_retry_config);
-        node::put(&mut members, "buildBatchArn", &self.build_batch_arn);
-        node::put(&mut members, "buildComplete", &self.build_complete);
-        node::put(&mut members, "buildNumber", &self.build_number);
-        node::put(&mut members, "buildStatus", &self.build_status);
-        node::put(&mut members, "cache", &self.cache);
-        node::put(&mut members, "currentPhase", &self.current_phase);
-        node::put(&mut members, "debugSession", &self.debug_session);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "environment", &self.environment);
-        node::put(&mut members, "exportedEnvironmentVariables", &self.exported_environment_variables);
-        node::put(&mut members, "fileSystemLocations", &self.file_system_locations);
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "initiator", &self.initiator);
-        node::put(&mut members, "logs", &self.logs);
-        node::put(&mut members, "networkInterface", &self.network_interface);
-        node::put(&mut members, "phases", &self.phases);
-        node::put(&mut members, "projectName", &self.project_name);
-        node::put(&mut members, "queuedTimeoutInMinutes", &self.queued_timeout_in_minutes);
-        node::put(&mut members, "reportArns", &self.report_arns);
-        node::put(&mut members, "resolvedSourceVersion", &self.resolved_source_version);
-        node::put(&mut members, "secondaryArtifacts", &self.secondary_artifacts);
-        node::put(&mut members, "secondarySourceVersions", &self.secondary_source_versions);
-        node::put(&mut members, "secondarySources", &self.secondary_sources);
-        node::put(&mut members, "serviceRole", &self.service_role);
-        node::put(&mut members, "source", &self.source);
-        node::put(&mut members, "sourceVersion", &self.source_version);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
-        node::put(&mut members, "vpcConfig", &self.vpc_config);
+impl IntoNode for Build {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "artifacts", self.artifacts);
+        node::put(&mut members, "autoRetryConfig", self.auto_retry_config);
+        node::put(&mut members, "buildBatchArn", self.build_batch_arn);
+        node::put(&mut members, "buildComplete", self.build_complete);
+        node::put(&mut members, "buildNumber", self.build_number);
+        node::put(&mut members, "buildStatus", self.build_status);
+        node::put(&mut members, "cache", self.cache);
+        node::put(&mut members, "currentPhase", self.current_phase);
+        node::put(&mut members, "debugSession", self.debug_session);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "environment", self.environment);
+        node::put(&mut members, "exportedEnvironmentVariables", self.exported_environment_variables);
+        node::put(&mut members, "fileSystemLocations", self.file_system_locations);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "initiator", self.initiator);
+        node::put(&mut members, "logs", self.logs);
+        node::put(&mut members, "networkInterface", self.network_interface);
+        node::put(&mut members, "phases", self.phases);
+        node::put(&mut members, "projectName", self.project_name);
+        node::put(&mut members, "queuedTimeoutInMinutes", self.queued_timeout_in_minutes);
+        node::put(&mut members, "reportArns", self.report_arns);
+        node::put(&mut members, "resolvedSourceVersion", self.resolved_source_version);
+        node::put(&mut members, "secondaryArtifacts", self.secondary_artifacts);
+        node::put(&mut members, "secondarySourceVersions", self.secondary_source_versions);
+        node::put(&mut members, "secondarySources", self.secondary_sources);
+        node::put(&mut members, "serviceRole", self.service_role);
+        node::put(&mut members, "source", self.source);
+        node::put(&mut members, "sourceVersion", self.source_version);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
+        node::put(&mut members, "vpcConfig", self.vpc_config);
         Node::Map(members)
     }
 }
@@ -1431,16 +1431,16 @@ impl FromNode for BuildArtifacts {
     }
 }
 
-impl ToNode for BuildArtifacts {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifactIdentifier", &self.artifact_identifier);
-        node::put(&mut members, "bucketOwnerAccess", &self.bucket_owner_access);
-        node::put(&mut members, "encryptionDisabled", &self.encryption_disabled);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "md5sum", &self.md5sum);
-        node::put(&mut members, "overrideArtifactName", &self.override_artifact_name);
-        node::put(&mut members, "sha256sum", &self.sha256sum);
+impl IntoNode for BuildArtifacts {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "artifactIdentifier", self.artifact_identifier);
+        node::put(&mut members, "bucketOwnerAccess", self.bucket_owner_access);
+        node::put(&mut members, "encryptionDisabled", self.encryption_disabled);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "md5sum", self.md5sum);
+        node::put(&mut members, "overrideArtifactName", self.override_artifact_name);
+        node::put(&mut members, "sha256sum", self.sha256sum);
         Node::Map(members)
     }
 }
@@ -1461,11 +1461,11 @@ impl FromNode for BuildNotDeleted {
     }
 }
 
-impl ToNode for BuildNotDeleted {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "statusCode", &self.status_code);
+impl IntoNode for BuildNotDeleted {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "statusCode", self.status_code);
         Node::Map(members)
     }
 }
@@ -1494,15 +1494,15 @@ impl FromNode for BuildPhase {
     }
 }
 
-impl ToNode for BuildPhase {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "contexts", &self.contexts);
-        node::put(&mut members, "durationInSeconds", &self.duration_in_seconds);
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "phaseStatus", &self.phase_status);
-        node::put(&mut members, "phaseType", &self.phase_type);
-        node::put(&mut members, "startTime", &self.start_time);
+impl IntoNode for BuildPhase {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "contexts", self.contexts);
+        node::put(&mut members, "durationInSeconds", self.duration_in_seconds);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "phaseStatus", self.phase_status);
+        node::put(&mut members, "phaseType", self.phase_type);
+        node::put(&mut members, "startTime", self.start_time);
         Node::Map(members)
     }
 }
@@ -1523,11 +1523,11 @@ impl FromNode for BuildStatusConfig {
     }
 }
 
-impl ToNode for BuildStatusConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "context", &self.context);
-        node::put(&mut members, "targetUrl", &self.target_url);
+impl IntoNode for BuildStatusConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "context", self.context);
+        node::put(&mut members, "targetUrl", self.target_url);
         Node::Map(members)
     }
 }
@@ -1550,12 +1550,12 @@ impl FromNode for CloudWatchLogsConfig {
     }
 }
 
-impl ToNode for CloudWatchLogsConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "groupName", &self.group_name);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "streamName", &self.stream_name);
+impl IntoNode for CloudWatchLogsConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "groupName", self.group_name);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "streamName", self.stream_name);
         Node::Map(members)
     }
 }
@@ -1584,15 +1584,15 @@ impl FromNode for CodeCoverageReportSummary {
     }
 }
 
-impl ToNode for CodeCoverageReportSummary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchCoveragePercentage", &self.branch_coverage_percentage);
-        node::put(&mut members, "branchesCovered", &self.branches_covered);
-        node::put(&mut members, "branchesMissed", &self.branches_missed);
-        node::put(&mut members, "lineCoveragePercentage", &self.line_coverage_percentage);
-        node::put(&mut members, "linesCovered", &self.lines_covered);
-        node::put(&mut members, "linesMissed", &self.lines_missed);
+impl IntoNode for CodeCoverageReportSummary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "branchCoveragePercentage", self.branch_coverage_percentage);
+        node::put(&mut members, "branchesCovered", self.branches_covered);
+        node::put(&mut members, "branchesMissed", self.branches_missed);
+        node::put(&mut members, "lineCoveragePercentage", self.line_coverage_percentage);
+        node::put(&mut members, "linesCovered", self.lines_covered);
+        node::put(&mut members, "linesMissed", self.lines_missed);
         Node::Map(members)
     }
 }
@@ -1619,14 +1619,14 @@ impl FromNode for ComputeConfiguration {
     }
 }
 
-impl ToNode for ComputeConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "disk", &self.disk);
-        node::put(&mut members, "instanceType", &self.instance_type);
-        node::put(&mut members, "machineType", &self.machine_type);
-        node::put(&mut members, "memory", &self.memory);
-        node::put(&mut members, "vCpu", &self.v_cpu);
+impl IntoNode for ComputeConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "disk", self.disk);
+        node::put(&mut members, "instanceType", self.instance_type);
+        node::put(&mut members, "machineType", self.machine_type);
+        node::put(&mut members, "memory", self.memory);
+        node::put(&mut members, "vCpu", self.v_cpu);
         Node::Map(members)
     }
 }
@@ -1647,11 +1647,11 @@ impl FromNode for DebugSession {
     }
 }
 
-impl ToNode for DebugSession {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "sessionEnabled", &self.session_enabled);
-        node::put(&mut members, "sessionTarget", &self.session_target);
+impl IntoNode for DebugSession {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "sessionEnabled", self.session_enabled);
+        node::put(&mut members, "sessionTarget", self.session_target);
         Node::Map(members)
     }
 }
@@ -1674,12 +1674,12 @@ impl FromNode for DockerServer {
     }
 }
 
-impl ToNode for DockerServer {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "computeType", &self.compute_type);
-        node::put(&mut members, "securityGroupIds", &self.security_group_ids);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for DockerServer {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "computeType", self.compute_type);
+        node::put(&mut members, "securityGroupIds", self.security_group_ids);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -1700,11 +1700,11 @@ impl FromNode for DockerServerStatus {
     }
 }
 
-impl ToNode for DockerServerStatus {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for DockerServerStatus {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -1727,12 +1727,12 @@ impl FromNode for EnvironmentVariable {
     }
 }
 
-impl ToNode for EnvironmentVariable {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "type", &self.type_);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for EnvironmentVariable {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "type", self.type_);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -1753,11 +1753,11 @@ impl FromNode for ExportedEnvironmentVariable {
     }
 }
 
-impl ToNode for ExportedEnvironmentVariable {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for ExportedEnvironmentVariable {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -1774,10 +1774,10 @@ impl FromNode for GitSubmodulesConfig {
     }
 }
 
-impl ToNode for GitSubmodulesConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "fetchSubmodules", &self.fetch_submodules);
+impl IntoNode for GitSubmodulesConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "fetchSubmodules", self.fetch_submodules);
         Node::Map(members)
     }
 }
@@ -1798,11 +1798,11 @@ impl FromNode for LogsConfig {
     }
 }
 
-impl ToNode for LogsConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "cloudWatchLogs", &self.cloud_watch_logs);
-        node::put(&mut members, "s3Logs", &self.s3_logs);
+impl IntoNode for LogsConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "cloudWatchLogs", self.cloud_watch_logs);
+        node::put(&mut members, "s3Logs", self.s3_logs);
         Node::Map(members)
     }
 }
@@ -1835,17 +1835,17 @@ impl FromNode for LogsLocation {
     }
 }
 
-impl ToNode for LogsLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "cloudWatchLogs", &self.cloud_watch_logs);
-        node::put(&mut members, "cloudWatchLogsArn", &self.cloud_watch_logs_arn);
-        node::put(&mut members, "deepLink", &self.deep_link);
-        node::put(&mut members, "groupName", &self.group_name);
-        node::put(&mut members, "s3DeepLink", &self.s3_deep_link);
-        node::put(&mut members, "s3Logs", &self.s3_logs);
-        node::put(&mut members, "s3LogsArn", &self.s3_logs_arn);
-        node::put(&mut members, "streamName", &self.stream_name);
+impl IntoNode for LogsLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "cloudWatchLogs", self.cloud_watch_logs);
+        node::put(&mut members, "cloudWatchLogsArn", self.cloud_watch_logs_arn);
+        node::put(&mut members, "deepLink", self.deep_link);
+        node::put(&mut members, "groupName", self.group_name);
+        node::put(&mut members, "s3DeepLink", self.s3_deep_link);
+        node::put(&mut members, "s3Logs", self.s3_logs);
+        node::put(&mut members, "s3LogsArn", self.s3_logs_arn);
+        node::put(&mut members, "streamName", self.stream_name);
         Node::Map(members)
     }
 }
@@ -1866,11 +1866,11 @@ impl FromNode for NetworkInterface {
     }
 }
 
-impl ToNode for NetworkInterface {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "networkInterfaceId", &self.network_interface_id);
-        node::put(&mut members, "subnetId", &self.subnet_id);
+impl IntoNode for NetworkInterface {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "networkInterfaceId", self.network_interface_id);
+        node::put(&mut members, "subnetId", self.subnet_id);
         Node::Map(members)
     }
 }
@@ -1891,11 +1891,11 @@ impl FromNode for PhaseContext {
     }
 }
 
-impl ToNode for PhaseContext {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "statusCode", &self.status_code);
+impl IntoNode for PhaseContext {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "statusCode", self.status_code);
         Node::Map(members)
     }
 }
@@ -1970,38 +1970,38 @@ impl FromNode for Project {
     }
 }
 
-impl ToNode for Project {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "artifacts", &self.artifacts);
-        node::put(&mut members, "autoRetryLimit", &self.auto_retry_limit);
-        node::put(&mut members, "badge", &self.badge);
-        node::put(&mut members, "buildBatchConfig", &self.build_batch_config);
-        node::put(&mut members, "cache", &self.cache);
-        node::put(&mut members, "concurrentBuildLimit", &self.concurrent_build_limit);
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "environment", &self.environment);
-        node::put(&mut members, "fileSystemLocations", &self.file_system_locations);
-        node::put(&mut members, "lastModified", &self.last_modified);
-        node::put(&mut members, "logsConfig", &self.logs_config);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "projectVisibility", &self.project_visibility);
-        node::put(&mut members, "publicProjectAlias", &self.public_project_alias);
-        node::put(&mut members, "queuedTimeoutInMinutes", &self.queued_timeout_in_minutes);
-        node::put(&mut members, "resourceAccessRole", &self.resource_access_role);
-        node::put(&mut members, "secondaryArtifacts", &self.secondary_artifacts);
-        node::put(&mut members, "secondarySourceVersions", &self.secondary_source_versions);
-        node::put(&mut members, "secondarySources", &self.secondary_sources);
-        node::put(&mut members, "serviceRole", &self.service_role);
-        node::put(&mut members, "source", &self.source);
-        node::put(&mut members, "sourceVersion", &self.source_version);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
-        node::put(&mut members, "vpcConfig", &self.vpc_config);
-        node::put(&mut members, "webhook", &self.webhook);
+impl IntoNode for Project {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "artifacts", self.artifacts);
+        node::put(&mut members, "autoRetryLimit", self.auto_retry_limit);
+        node::put(&mut members, "badge", self.badge);
+        node::put(&mut members, "buildBatchConfig", self.build_batch_config);
+        node::put(&mut members, "cache", self.cache);
+        node::put(&mut members, "concurrentBuildLimit", self.concurrent_build_limit);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "environment", self.environment);
+        node::put(&mut members, "fileSystemLocations", self.file_system_locations);
+        node::put(&mut members, "lastModified", self.last_modified);
+        node::put(&mut members, "logsConfig", self.logs_config);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "projectVisibility", self.project_visibility);
+        node::put(&mut members, "publicProjectAlias", self.public_project_alias);
+        node::put(&mut members, "queuedTimeoutInMinutes", self.queued_timeout_in_minutes);
+        node::put(&mut members, "resourceAccessRole", self.resource_access_role);
+        node::put(&mut members, "secondaryArtifacts", self.secondary_artifacts);
+        node::put(&mut members, "secondarySourceVersions", self.secondary_source_versions);
+        node::put(&mut members, "secondarySources", self.secondary_sources);
+        node::put(&mut members, "serviceRole", self.service_role);
+        node::put(&mut members, "source", self.source);
+        node::put(&mut members, "sourceVersion", self.source_version);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
+        node::put(&mut members, "vpcConfig", self.vpc_config);
+        node::put(&mut members, "webhook", self.webhook);
         Node::Map(members)
     }
 }
@@ -2038,19 +2038,19 @@ impl FromNode for ProjectArtifacts {
     }
 }
 
-impl ToNode for ProjectArtifacts {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifactIdentifier", &self.artifact_identifier);
-        node::put(&mut members, "bucketOwnerAccess", &self.bucket_owner_access);
-        node::put(&mut members, "encryptionDisabled", &self.encryption_disabled);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "namespaceType", &self.namespace_type);
-        node::put(&mut members, "overrideArtifactName", &self.override_artifact_name);
-        node::put(&mut members, "packaging", &self.packaging);
-        node::put(&mut members, "path", &self.path);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ProjectArtifacts {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "artifactIdentifier", self.artifact_identifier);
+        node::put(&mut members, "bucketOwnerAccess", self.bucket_owner_access);
+        node::put(&mut members, "encryptionDisabled", self.encryption_disabled);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "namespaceType", self.namespace_type);
+        node::put(&mut members, "overrideArtifactName", self.override_artifact_name);
+        node::put(&mut members, "packaging", self.packaging);
+        node::put(&mut members, "path", self.path);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2071,11 +2071,11 @@ impl FromNode for ProjectBadge {
     }
 }
 
-impl ToNode for ProjectBadge {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "badgeEnabled", &self.badge_enabled);
-        node::put(&mut members, "badgeRequestUrl", &self.badge_request_url);
+impl IntoNode for ProjectBadge {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "badgeEnabled", self.badge_enabled);
+        node::put(&mut members, "badgeRequestUrl", self.badge_request_url);
         Node::Map(members)
     }
 }
@@ -2102,14 +2102,14 @@ impl FromNode for ProjectBuildBatchConfig {
     }
 }
 
-impl ToNode for ProjectBuildBatchConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "batchReportMode", &self.batch_report_mode);
-        node::put(&mut members, "combineArtifacts", &self.combine_artifacts);
-        node::put(&mut members, "restrictions", &self.restrictions);
-        node::put(&mut members, "serviceRole", &self.service_role);
-        node::put(&mut members, "timeoutInMins", &self.timeout_in_mins);
+impl IntoNode for ProjectBuildBatchConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "batchReportMode", self.batch_report_mode);
+        node::put(&mut members, "combineArtifacts", self.combine_artifacts);
+        node::put(&mut members, "restrictions", self.restrictions);
+        node::put(&mut members, "serviceRole", self.service_role);
+        node::put(&mut members, "timeoutInMins", self.timeout_in_mins);
         Node::Map(members)
     }
 }
@@ -2134,13 +2134,13 @@ impl FromNode for ProjectCache {
     }
 }
 
-impl ToNode for ProjectCache {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "cacheNamespace", &self.cache_namespace);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "modes", &self.modes);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ProjectCache {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "cacheNamespace", self.cache_namespace);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "modes", self.modes);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2181,21 +2181,21 @@ impl FromNode for ProjectEnvironment {
     }
 }
 
-impl ToNode for ProjectEnvironment {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "certificate", &self.certificate);
-        node::put(&mut members, "computeConfiguration", &self.compute_configuration);
-        node::put(&mut members, "computeType", &self.compute_type);
-        node::put(&mut members, "dockerServer", &self.docker_server);
-        node::put(&mut members, "environmentVariables", &self.environment_variables);
-        node::put(&mut members, "fleet", &self.fleet);
-        node::put(&mut members, "hostKernel", &self.host_kernel);
-        node::put(&mut members, "image", &self.image);
-        node::put(&mut members, "imagePullCredentialsType", &self.image_pull_credentials_type);
-        node::put(&mut members, "privilegedMode", &self.privileged_mode);
-        node::put(&mut members, "registryCredential", &self.registry_credential);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ProjectEnvironment {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "certificate", self.certificate);
+        node::put(&mut members, "computeConfiguration", self.compute_configuration);
+        node::put(&mut members, "computeType", self.compute_type);
+        node::put(&mut members, "dockerServer", self.docker_server);
+        node::put(&mut members, "environmentVariables", self.environment_variables);
+        node::put(&mut members, "fleet", self.fleet);
+        node::put(&mut members, "hostKernel", self.host_kernel);
+        node::put(&mut members, "image", self.image);
+        node::put(&mut members, "imagePullCredentialsType", self.image_pull_credentials_type);
+        node::put(&mut members, "privilegedMode", self.privileged_mode);
+        node::put(&mut members, "registryCredential", self.registry_credential);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2222,14 +2222,14 @@ impl FromNode for ProjectFileSystemLocation {
     }
 }
 
-impl ToNode for ProjectFileSystemLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "identifier", &self.identifier);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "mountOptions", &self.mount_options);
-        node::put(&mut members, "mountPoint", &self.mount_point);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ProjectFileSystemLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "identifier", self.identifier);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "mountOptions", self.mount_options);
+        node::put(&mut members, "mountPoint", self.mount_point);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2246,10 +2246,10 @@ impl FromNode for ProjectFleet {
     }
 }
 
-impl ToNode for ProjectFleet {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "fleetArn", &self.fleet_arn);
+impl IntoNode for ProjectFleet {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "fleetArn", self.fleet_arn);
         Node::Map(members)
     }
 }
@@ -2286,19 +2286,19 @@ impl FromNode for ProjectSource {
     }
 }
 
-impl ToNode for ProjectSource {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "auth", &self.auth);
-        node::put(&mut members, "buildStatusConfig", &self.build_status_config);
-        node::put(&mut members, "buildspec", &self.buildspec);
-        node::put(&mut members, "gitCloneDepth", &self.git_clone_depth);
-        node::put(&mut members, "gitSubmodulesConfig", &self.git_submodules_config);
-        node::put(&mut members, "insecureSsl", &self.insecure_ssl);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "reportBuildStatus", &self.report_build_status);
-        node::put(&mut members, "sourceIdentifier", &self.source_identifier);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ProjectSource {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "auth", self.auth);
+        node::put(&mut members, "buildStatusConfig", self.build_status_config);
+        node::put(&mut members, "buildspec", self.buildspec);
+        node::put(&mut members, "gitCloneDepth", self.git_clone_depth);
+        node::put(&mut members, "gitSubmodulesConfig", self.git_submodules_config);
+        node::put(&mut members, "insecureSsl", self.insecure_ssl);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "reportBuildStatus", self.report_build_status);
+        node::put(&mut members, "sourceIdentifier", self.source_identifier);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2319,11 +2319,11 @@ impl FromNode for ProjectSourceVersion {
     }
 }
 
-impl ToNode for ProjectSourceVersion {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "sourceIdentifier", &self.source_identifier);
-        node::put(&mut members, "sourceVersion", &self.source_version);
+impl IntoNode for ProjectSourceVersion {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "sourceIdentifier", self.source_identifier);
+        node::put(&mut members, "sourceVersion", self.source_version);
         Node::Map(members)
     }
 }
@@ -2344,11 +2344,11 @@ impl FromNode for PullRequestBuildPolicy {
     }
 }
 
-impl ToNode for PullRequestBuildPolicy {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "approverRoles", &self.approver_roles);
-        node::put(&mut members, "requiresCommentApproval", &self.requires_comment_approval);
+impl IntoNode for PullRequestBuildPolicy {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "approverRoles", self.approver_roles);
+        node::put(&mut members, "requiresCommentApproval", self.requires_comment_approval);
         Node::Map(members)
     }
 }
@@ -2369,11 +2369,11 @@ impl FromNode for RegistryCredential {
     }
 }
 
-impl ToNode for RegistryCredential {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "credential", &self.credential);
-        node::put(&mut members, "credentialProvider", &self.credential_provider);
+impl IntoNode for RegistryCredential {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "credential", self.credential);
+        node::put(&mut members, "credentialProvider", self.credential_provider);
         Node::Map(members)
     }
 }
@@ -2414,21 +2414,21 @@ impl FromNode for Report {
     }
 }
 
-impl ToNode for Report {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "codeCoverageSummary", &self.code_coverage_summary);
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "executionId", &self.execution_id);
-        node::put(&mut members, "expired", &self.expired);
-        node::put(&mut members, "exportConfig", &self.export_config);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "reportGroupArn", &self.report_group_arn);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "testSummary", &self.test_summary);
-        node::put(&mut members, "truncated", &self.truncated);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for Report {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "codeCoverageSummary", self.code_coverage_summary);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "executionId", self.execution_id);
+        node::put(&mut members, "expired", self.expired);
+        node::put(&mut members, "exportConfig", self.export_config);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "reportGroupArn", self.report_group_arn);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "testSummary", self.test_summary);
+        node::put(&mut members, "truncated", self.truncated);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2449,11 +2449,11 @@ impl FromNode for ReportExportConfig {
     }
 }
 
-impl ToNode for ReportExportConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "exportConfigType", &self.export_config_type);
-        node::put(&mut members, "s3Destination", &self.s3_destination);
+impl IntoNode for ReportExportConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "exportConfigType", self.export_config_type);
+        node::put(&mut members, "s3Destination", self.s3_destination);
         Node::Map(members)
     }
 }
@@ -2470,10 +2470,10 @@ impl FromNode for ReportFilter {
     }
 }
 
-impl ToNode for ReportFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for ReportFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -2506,17 +2506,17 @@ impl FromNode for ReportGroup {
     }
 }
 
-impl ToNode for ReportGroup {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "exportConfig", &self.export_config);
-        node::put(&mut members, "lastModified", &self.last_modified);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ReportGroup {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "exportConfig", self.export_config);
+        node::put(&mut members, "lastModified", self.last_modified);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2541,13 +2541,13 @@ impl FromNode for S3LogsConfig {
     }
 }
 
-impl ToNode for S3LogsConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "bucketOwnerAccess", &self.bucket_owner_access);
-        node::put(&mut members, "encryptionDisabled", &self.encryption_disabled);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for S3LogsConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "bucketOwnerAccess", self.bucket_owner_access);
+        node::put(&mut members, "encryptionDisabled", self.encryption_disabled);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -2576,15 +2576,15 @@ impl FromNode for S3ReportExportConfig {
     }
 }
 
-impl ToNode for S3ReportExportConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "bucket", &self.bucket);
-        node::put(&mut members, "bucketOwner", &self.bucket_owner);
-        node::put(&mut members, "encryptionDisabled", &self.encryption_disabled);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "packaging", &self.packaging);
-        node::put(&mut members, "path", &self.path);
+impl IntoNode for S3ReportExportConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "bucket", self.bucket);
+        node::put(&mut members, "bucketOwner", self.bucket_owner);
+        node::put(&mut members, "encryptionDisabled", self.encryption_disabled);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "packaging", self.packaging);
+        node::put(&mut members, "path", self.path);
         Node::Map(members)
     }
 }
@@ -2607,12 +2607,12 @@ impl FromNode for ScopeConfiguration {
     }
 }
 
-impl ToNode for ScopeConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "domain", &self.domain);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "scope", &self.scope);
+impl IntoNode for ScopeConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "domain", self.domain);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "scope", self.scope);
         Node::Map(members)
     }
 }
@@ -2633,11 +2633,11 @@ impl FromNode for SourceAuth {
     }
 }
 
-impl ToNode for SourceAuth {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resource", &self.resource);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for SourceAuth {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resource", self.resource);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2658,11 +2658,11 @@ impl FromNode for Tag {
     }
 }
 
-impl ToNode for Tag {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "key", &self.key);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for Tag {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "key", self.key);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -2697,18 +2697,18 @@ impl FromNode for TestCase {
     }
 }
 
-impl ToNode for TestCase {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "durationInNanoSeconds", &self.duration_in_nano_seconds);
-        node::put(&mut members, "expired", &self.expired);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "prefix", &self.prefix);
-        node::put(&mut members, "reportArn", &self.report_arn);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "testRawDataPath", &self.test_raw_data_path);
-        node::put(&mut members, "testSuiteName", &self.test_suite_name);
+impl IntoNode for TestCase {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(9);
+        node::put(&mut members, "durationInNanoSeconds", self.duration_in_nano_seconds);
+        node::put(&mut members, "expired", self.expired);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "prefix", self.prefix);
+        node::put(&mut members, "reportArn", self.report_arn);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "testRawDataPath", self.test_raw_data_path);
+        node::put(&mut members, "testSuiteName", self.test_suite_name);
         Node::Map(members)
     }
 }
@@ -2729,11 +2729,11 @@ impl FromNode for TestCaseFilter {
     }
 }
 
-impl ToNode for TestCaseFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "keyword", &self.keyword);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for TestCaseFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "keyword", self.keyword);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -2756,12 +2756,12 @@ impl FromNode for TestReportSummary {
     }
 }
 
-impl ToNode for TestReportSummary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "durationInNanoSeconds", &self.duration_in_nano_seconds);
-        node::put(&mut members, "statusCounts", &self.status_counts);
-        node::put(&mut members, "total", &self.total);
+impl IntoNode for TestReportSummary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "durationInNanoSeconds", self.duration_in_nano_seconds);
+        node::put(&mut members, "statusCounts", self.status_counts);
+        node::put(&mut members, "total", self.total);
         Node::Map(members)
     }
 }
@@ -2784,12 +2784,12 @@ impl FromNode for VpcConfig {
     }
 }
 
-impl ToNode for VpcConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "securityGroupIds", &self.security_group_ids);
-        node::put(&mut members, "subnets", &self.subnets);
-        node::put(&mut members, "vpcId", &self.vpc_id);
+impl IntoNode for VpcConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "securityGroupIds", self.security_group_ids);
+        node::put(&mut members, "subnets", self.subnets);
+        node::put(&mut members, "vpcId", self.vpc_id);
         Node::Map(members)
     }
 }
@@ -2830,21 +2830,21 @@ impl FromNode for Webhook {
     }
 }
 
-impl ToNode for Webhook {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchFilter", &self.branch_filter);
-        node::put(&mut members, "buildType", &self.build_type);
-        node::put(&mut members, "filterGroups", &self.filter_groups);
-        node::put(&mut members, "lastModifiedSecret", &self.last_modified_secret);
-        node::put(&mut members, "manualCreation", &self.manual_creation);
-        node::put(&mut members, "payloadUrl", &self.payload_url);
-        node::put(&mut members, "pullRequestBuildPolicy", &self.pull_request_build_policy);
-        node::put(&mut members, "scopeConfiguration", &self.scope_configuration);
-        node::put(&mut members, "secret", &self.secret);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "statusMessage", &self.status_message);
-        node::put(&mut members, "url", &self.url);
+impl IntoNode for Webhook {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "branchFilter", self.branch_filter);
+        node::put(&mut members, "buildType", self.build_type);
+        node::put(&mut members, "filterGroups", self.filter_groups);
+        node::put(&mut members, "lastModifiedSecret", self.last_modified_secret);
+        node::put(&mut members, "manualCreation", self.manual_creation);
+        node::put(&mut members, "payloadUrl", self.payload_url);
+        node::put(&mut members, "pullRequestBuildPolicy", self.pull_request_build_policy);
+        node::put(&mut members, "scopeConfiguration", self.scope_configuration);
+        node::put(&mut members, "secret", self.secret);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "statusMessage", self.status_message);
+        node::put(&mut members, "url", self.url);
         Node::Map(members)
     }
 }
@@ -2867,12 +2867,12 @@ impl FromNode for WebhookFilter {
     }
 }
 
-impl ToNode for WebhookFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "excludeMatchedPattern", &self.exclude_matched_pattern);
-        node::put(&mut members, "pattern", &self.pattern);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for WebhookFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "excludeMatchedPattern", self.exclude_matched_pattern);
+        node::put(&mut members, "pattern", self.pattern);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of CodeCommit that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -112,48 +112,54 @@ impl<T: CodeCommit + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "BatchGetCommits" => {
-                self.0.batch_get_commits(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_commits(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetRepositories" => {
-                self.0.batch_get_repositories(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_repositories(call, read(input)?).await.map(|output| output.into_node())
             }
-            "CreateBranch" => self.0.create_branch(call, read(input)?).await.map(|output| output.to_node()),
-            "CreateCommit" => self.0.create_commit(call, read(input)?).await.map(|output| output.to_node()),
+            "CreateBranch" => self.0.create_branch(call, read(input)?).await.map(|output| output.into_node()),
+            "CreateCommit" => self.0.create_commit(call, read(input)?).await.map(|output| output.into_node()),
             "CreateRepository" => {
-                self.0.create_repository(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_repository(call, read(input)?).await.map(|output| output.into_node())
             }
-            "DeleteBranch" => self.0.delete_branch(call, read(input)?).await.map(|output| output.to_node()),
-            "DeleteFile" => self.0.delete_file(call, read(input)?).await.map(|output| output.to_node()),
+            "DeleteBranch" => self.0.delete_branch(call, read(input)?).await.map(|output| output.into_node()),
+            "DeleteFile" => self.0.delete_file(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteRepository" => {
-                self.0.delete_repository(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_repository(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetBlob" => self.0.get_blob(call, read(input)?).await.map(|output| output.to_node()),
-            "GetBranch" => self.0.get_branch(call, read(input)?).await.map(|output| output.to_node()),
-            "GetCommit" => self.0.get_commit(call, read(input)?).await.map(|output| output.to_node()),
+            "GetBlob" => self.0.get_blob(call, read(input)?).await.map(|output| output.into_node()),
+            "GetBranch" => self.0.get_branch(call, read(input)?).await.map(|output| output.into_node()),
+            "GetCommit" => self.0.get_commit(call, read(input)?).await.map(|output| output.into_node()),
             "GetDifferences" => {
-                self.0.get_differences(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_differences(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetFile" => self.0.get_file(call, read(input)?).await.map(|output| output.to_node()),
-            "GetFolder" => self.0.get_folder(call, read(input)?).await.map(|output| output.to_node()),
-            "GetRepository" => self.0.get_repository(call, read(input)?).await.map(|output| output.to_node()),
-            "ListBranches" => self.0.list_branches(call, read(input)?).await.map(|output| output.to_node()),
+            "GetFile" => self.0.get_file(call, read(input)?).await.map(|output| output.into_node()),
+            "GetFolder" => self.0.get_folder(call, read(input)?).await.map(|output| output.into_node()),
+            "GetRepository" => {
+                self.0.get_repository(call, read(input)?).await.map(|output| output.into_node())
+            }
+            "ListBranches" => self.0.list_branches(call, read(input)?).await.map(|output| output.into_node()),
             "ListRepositories" => {
-                self.0.list_repositories(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_repositories(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListTagsForResource" => {
-                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.into_node())
             }
-            "PutFile" => self.0.put_file(call, read(input)?).await.map(|output| output.to_node()),
-            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagResource" => self.0.untag_resource(call, read(input)?).await.map(|output| output.to_node()),
+            "PutFile" => self.0.put_file(call, read(input)?).await.map(|output| output.into_node()),
+            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagResource" => {
+                self.0.untag_resource(call, read(input)?).await.map(|output| output.into_node())
+            }
             "UpdateDefaultBranch" => {
-                self.0.update_default_branch(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_default_branch(call, read(input)?).await.map(|output| output.into_node())
             }
-            "UpdateRepositoryDescription" => {
-                self.0.update_repository_description(call, read(input)?).await.map(|output| output.to_node())
-            }
+            "UpdateRepositoryDescription" => self
+                .0
+                .update_repository_description(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
             "UpdateRepositoryName" => {
-                self.0.update_repository_name(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_repository_name(call, read(input)?).await.map(|output| output.into_node())
             }
             other => Err(ApiError::not_implemented(format_args!("codecommit:{other}"))),
         }

@@ -3,7 +3,7 @@
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
 use std::collections::BTreeMap;
-use towpath_api::{Bytes, FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{Bytes, FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BatchGetCommitsInput {
@@ -21,11 +21,11 @@ impl FromNode for BatchGetCommitsInput {
     }
 }
 
-impl ToNode for BatchGetCommitsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitIds", &self.commit_ids);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for BatchGetCommitsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "commitIds", self.commit_ids);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -46,11 +46,11 @@ impl FromNode for BatchGetCommitsOutput {
     }
 }
 
-impl ToNode for BatchGetCommitsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commits", &self.commits);
-        node::put(&mut members, "errors", &self.errors);
+impl IntoNode for BatchGetCommitsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "commits", self.commits);
+        node::put(&mut members, "errors", self.errors);
         Node::Map(members)
     }
 }
@@ -67,10 +67,10 @@ impl FromNode for BatchGetRepositoriesInput {
     }
 }
 
-impl ToNode for BatchGetRepositoriesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryNames", &self.repository_names);
+impl IntoNode for BatchGetRepositoriesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryNames", self.repository_names);
         Node::Map(members)
     }
 }
@@ -93,12 +93,12 @@ impl FromNode for BatchGetRepositoriesOutput {
     }
 }
 
-impl ToNode for BatchGetRepositoriesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errors", &self.errors);
-        node::put(&mut members, "repositories", &self.repositories);
-        node::put(&mut members, "repositoriesNotFound", &self.repositories_not_found);
+impl IntoNode for BatchGetRepositoriesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "errors", self.errors);
+        node::put(&mut members, "repositories", self.repositories);
+        node::put(&mut members, "repositoriesNotFound", self.repositories_not_found);
         Node::Map(members)
     }
 }
@@ -121,12 +121,12 @@ impl FromNode for CreateBranchInput {
     }
 }
 
-impl ToNode for CreateBranchInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for CreateBranchInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -141,8 +141,8 @@ impl FromNode for CreateBranchOutput {
     }
 }
 
-impl ToNode for CreateBranchOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for CreateBranchOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -180,19 +180,19 @@ impl FromNode for CreateCommitInput {
     }
 }
 
-impl ToNode for CreateCommitInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "authorName", &self.author_name);
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "commitMessage", &self.commit_message);
-        node::put(&mut members, "deleteFiles", &self.delete_files);
-        node::put(&mut members, "email", &self.email);
-        node::put(&mut members, "keepEmptyFolders", &self.keep_empty_folders);
-        node::put(&mut members, "parentCommitId", &self.parent_commit_id);
-        node::put(&mut members, "putFiles", &self.put_files);
-        node::put(&mut members, "repositoryName", &self.repository_name);
-        node::put(&mut members, "setFileModes", &self.set_file_modes);
+impl IntoNode for CreateCommitInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "authorName", self.author_name);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "commitMessage", self.commit_message);
+        node::put(&mut members, "deleteFiles", self.delete_files);
+        node::put(&mut members, "email", self.email);
+        node::put(&mut members, "keepEmptyFolders", self.keep_empty_folders);
+        node::put(&mut members, "parentCommitId", self.parent_commit_id);
+        node::put(&mut members, "putFiles", self.put_files);
+        node::put(&mut members, "repositoryName", self.repository_name);
+        node::put(&mut members, "setFileModes", self.set_file_modes);
         Node::Map(members)
     }
 }
@@ -219,14 +219,14 @@ impl FromNode for CreateCommitOutput {
     }
 }
 
-impl ToNode for CreateCommitOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "filesAdded", &self.files_added);
-        node::put(&mut members, "filesDeleted", &self.files_deleted);
-        node::put(&mut members, "filesUpdated", &self.files_updated);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for CreateCommitOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "filesAdded", self.files_added);
+        node::put(&mut members, "filesDeleted", self.files_deleted);
+        node::put(&mut members, "filesUpdated", self.files_updated);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -251,13 +251,13 @@ impl FromNode for CreateRepositoryInput {
     }
 }
 
-impl ToNode for CreateRepositoryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "kmsKeyId", &self.kms_key_id);
-        node::put(&mut members, "repositoryDescription", &self.repository_description);
-        node::put(&mut members, "repositoryName", &self.repository_name);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreateRepositoryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "kmsKeyId", self.kms_key_id);
+        node::put(&mut members, "repositoryDescription", self.repository_description);
+        node::put(&mut members, "repositoryName", self.repository_name);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -276,10 +276,10 @@ impl FromNode for CreateRepositoryOutput {
     }
 }
 
-impl ToNode for CreateRepositoryOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryMetadata", &self.repository_metadata);
+impl IntoNode for CreateRepositoryOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryMetadata", self.repository_metadata);
         Node::Map(members)
     }
 }
@@ -300,11 +300,11 @@ impl FromNode for DeleteBranchInput {
     }
 }
 
-impl ToNode for DeleteBranchInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for DeleteBranchInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -321,10 +321,10 @@ impl FromNode for DeleteBranchOutput {
     }
 }
 
-impl ToNode for DeleteBranchOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deletedBranch", &self.deleted_branch);
+impl IntoNode for DeleteBranchOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deletedBranch", self.deleted_branch);
         Node::Map(members)
     }
 }
@@ -357,17 +357,17 @@ impl FromNode for DeleteFileInput {
     }
 }
 
-impl ToNode for DeleteFileInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "commitMessage", &self.commit_message);
-        node::put(&mut members, "email", &self.email);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "keepEmptyFolders", &self.keep_empty_folders);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "parentCommitId", &self.parent_commit_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for DeleteFileInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "commitMessage", self.commit_message);
+        node::put(&mut members, "email", self.email);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "keepEmptyFolders", self.keep_empty_folders);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "parentCommitId", self.parent_commit_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -392,13 +392,13 @@ impl FromNode for DeleteFileOutput {
     }
 }
 
-impl ToNode for DeleteFileOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for DeleteFileOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -415,10 +415,10 @@ impl FromNode for DeleteRepositoryInput {
     }
 }
 
-impl ToNode for DeleteRepositoryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for DeleteRepositoryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -435,10 +435,10 @@ impl FromNode for DeleteRepositoryOutput {
     }
 }
 
-impl ToNode for DeleteRepositoryOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryId", &self.repository_id);
+impl IntoNode for DeleteRepositoryOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryId", self.repository_id);
         Node::Map(members)
     }
 }
@@ -459,11 +459,11 @@ impl FromNode for GetBlobInput {
     }
 }
 
-impl ToNode for GetBlobInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetBlobInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -480,10 +480,10 @@ impl FromNode for GetBlobOutput {
     }
 }
 
-impl ToNode for GetBlobOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "content", &self.content);
+impl IntoNode for GetBlobOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "content", self.content);
         Node::Map(members)
     }
 }
@@ -504,11 +504,11 @@ impl FromNode for GetBranchInput {
     }
 }
 
-impl ToNode for GetBranchInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetBranchInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -525,10 +525,10 @@ impl FromNode for GetBranchOutput {
     }
 }
 
-impl ToNode for GetBranchOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branch", &self.branch);
+impl IntoNode for GetBranchOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "branch", self.branch);
         Node::Map(members)
     }
 }
@@ -549,11 +549,11 @@ impl FromNode for GetCommitInput {
     }
 }
 
-impl ToNode for GetCommitInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetCommitInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -570,10 +570,10 @@ impl FromNode for GetCommitOutput {
     }
 }
 
-impl ToNode for GetCommitOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commit", &self.commit);
+impl IntoNode for GetCommitOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "commit", self.commit);
         Node::Map(members)
     }
 }
@@ -604,16 +604,16 @@ impl FromNode for GetDifferencesInput {
     }
 }
 
-impl ToNode for GetDifferencesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "MaxResults", &self.max_results);
-        node::put(&mut members, "NextToken", &self.next_token);
-        node::put(&mut members, "afterCommitSpecifier", &self.after_commit_specifier);
-        node::put(&mut members, "afterPath", &self.after_path);
-        node::put(&mut members, "beforeCommitSpecifier", &self.before_commit_specifier);
-        node::put(&mut members, "beforePath", &self.before_path);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetDifferencesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "MaxResults", self.max_results);
+        node::put(&mut members, "NextToken", self.next_token);
+        node::put(&mut members, "afterCommitSpecifier", self.after_commit_specifier);
+        node::put(&mut members, "afterPath", self.after_path);
+        node::put(&mut members, "beforeCommitSpecifier", self.before_commit_specifier);
+        node::put(&mut members, "beforePath", self.before_path);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -634,11 +634,11 @@ impl FromNode for GetDifferencesOutput {
     }
 }
 
-impl ToNode for GetDifferencesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "NextToken", &self.next_token);
-        node::put(&mut members, "differences", &self.differences);
+impl IntoNode for GetDifferencesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "NextToken", self.next_token);
+        node::put(&mut members, "differences", self.differences);
         Node::Map(members)
     }
 }
@@ -661,12 +661,12 @@ impl FromNode for GetFileInput {
     }
 }
 
-impl ToNode for GetFileInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitSpecifier", &self.commit_specifier);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetFileInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "commitSpecifier", self.commit_specifier);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -695,15 +695,15 @@ impl FromNode for GetFileOutput {
     }
 }
 
-impl ToNode for GetFileOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "fileContent", &self.file_content);
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "fileSize", &self.file_size);
+impl IntoNode for GetFileOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "fileContent", self.file_content);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "fileSize", self.file_size);
         Node::Map(members)
     }
 }
@@ -726,12 +726,12 @@ impl FromNode for GetFolderInput {
     }
 }
 
-impl ToNode for GetFolderInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitSpecifier", &self.commit_specifier);
-        node::put(&mut members, "folderPath", &self.folder_path);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetFolderInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "commitSpecifier", self.commit_specifier);
+        node::put(&mut members, "folderPath", self.folder_path);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -762,16 +762,16 @@ impl FromNode for GetFolderOutput {
     }
 }
 
-impl ToNode for GetFolderOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "files", &self.files);
-        node::put(&mut members, "folderPath", &self.folder_path);
-        node::put(&mut members, "subFolders", &self.sub_folders);
-        node::put(&mut members, "subModules", &self.sub_modules);
-        node::put(&mut members, "symbolicLinks", &self.symbolic_links);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for GetFolderOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "files", self.files);
+        node::put(&mut members, "folderPath", self.folder_path);
+        node::put(&mut members, "subFolders", self.sub_folders);
+        node::put(&mut members, "subModules", self.sub_modules);
+        node::put(&mut members, "symbolicLinks", self.symbolic_links);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -788,10 +788,10 @@ impl FromNode for GetRepositoryInput {
     }
 }
 
-impl ToNode for GetRepositoryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for GetRepositoryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -808,10 +808,10 @@ impl FromNode for GetRepositoryOutput {
     }
 }
 
-impl ToNode for GetRepositoryOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryMetadata", &self.repository_metadata);
+impl IntoNode for GetRepositoryOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "repositoryMetadata", self.repository_metadata);
         Node::Map(members)
     }
 }
@@ -832,11 +832,11 @@ impl FromNode for ListBranchesInput {
     }
 }
 
-impl ToNode for ListBranchesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for ListBranchesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -857,11 +857,11 @@ impl FromNode for ListBranchesOutput {
     }
 }
 
-impl ToNode for ListBranchesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branches", &self.branches);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListBranchesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "branches", self.branches);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -884,12 +884,12 @@ impl FromNode for ListRepositoriesInput {
     }
 }
 
-impl ToNode for ListRepositoriesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "order", &self.order);
-        node::put(&mut members, "sortBy", &self.sort_by);
+impl IntoNode for ListRepositoriesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "order", self.order);
+        node::put(&mut members, "sortBy", self.sort_by);
         Node::Map(members)
     }
 }
@@ -910,11 +910,11 @@ impl FromNode for ListRepositoriesOutput {
     }
 }
 
-impl ToNode for ListRepositoriesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "repositories", &self.repositories);
+impl IntoNode for ListRepositoriesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "repositories", self.repositories);
         Node::Map(members)
     }
 }
@@ -935,11 +935,11 @@ impl FromNode for ListTagsForResourceInput {
     }
 }
 
-impl ToNode for ListTagsForResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "resourceArn", &self.resource_arn);
+impl IntoNode for ListTagsForResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "resourceArn", self.resource_arn);
         Node::Map(members)
     }
 }
@@ -960,11 +960,11 @@ impl FromNode for ListTagsForResourceOutput {
     }
 }
 
-impl ToNode for ListTagsForResourceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for ListTagsForResourceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -999,18 +999,18 @@ impl FromNode for PutFileInput {
     }
 }
 
-impl ToNode for PutFileInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "commitMessage", &self.commit_message);
-        node::put(&mut members, "email", &self.email);
-        node::put(&mut members, "fileContent", &self.file_content);
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "parentCommitId", &self.parent_commit_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for PutFileInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(9);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "commitMessage", self.commit_message);
+        node::put(&mut members, "email", self.email);
+        node::put(&mut members, "fileContent", self.file_content);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "parentCommitId", self.parent_commit_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1033,12 +1033,12 @@ impl FromNode for PutFileOutput {
     }
 }
 
-impl ToNode for PutFileOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for PutFileOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -1059,11 +1059,11 @@ impl FromNode for TagResourceInput {
     }
 }
 
-impl ToNode for TagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for TagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -1078,8 +1078,8 @@ impl FromNode for TagResourceOutput {
     }
 }
 
-impl ToNode for TagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1101,11 +1101,11 @@ impl FromNode for UntagResourceInput {
     }
 }
 
-impl ToNode for UntagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tagKeys", &self.tag_keys);
+impl IntoNode for UntagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -1120,8 +1120,8 @@ impl FromNode for UntagResourceOutput {
     }
 }
 
-impl ToNode for UntagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1143,11 +1143,11 @@ impl FromNode for UpdateDefaultBranchInput {
     }
 }
 
-impl ToNode for UpdateDefaultBranchInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "defaultBranchName", &self.default_branch_name);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for UpdateDefaultBranchInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "defaultBranchName", self.default_branch_name);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1162,8 +1162,8 @@ impl FromNode for UpdateDefaultBranchOutput {
     }
 }
 
-impl ToNode for UpdateDefaultBranchOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateDefaultBranchOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1185,11 +1185,11 @@ impl FromNode for UpdateRepositoryDescriptionInput {
     }
 }
 
-impl ToNode for UpdateRepositoryDescriptionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryDescription", &self.repository_description);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for UpdateRepositoryDescriptionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "repositoryDescription", self.repository_description);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1204,8 +1204,8 @@ impl FromNode for UpdateRepositoryDescriptionOutput {
     }
 }
 
-impl ToNode for UpdateRepositoryDescriptionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateRepositoryDescriptionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1227,11 +1227,11 @@ impl FromNode for UpdateRepositoryNameInput {
     }
 }
 
-impl ToNode for UpdateRepositoryNameInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "newName", &self.new_name);
-        node::put(&mut members, "oldName", &self.old_name);
+impl IntoNode for UpdateRepositoryNameInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "newName", self.new_name);
+        node::put(&mut members, "oldName", self.old_name);
         Node::Map(members)
     }
 }
@@ -1246,8 +1246,8 @@ impl FromNode for UpdateRepositoryNameOutput {
     }
 }
 
-impl ToNode for UpdateRepositoryNameOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateRepositoryNameOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1271,12 +1271,12 @@ impl FromNode for BatchGetCommitsError {
     }
 }
 
-impl ToNode for BatchGetCommitsError {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "errorCode", &self.error_code);
-        node::put(&mut members, "errorMessage", &self.error_message);
+impl IntoNode for BatchGetCommitsError {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "errorCode", self.error_code);
+        node::put(&mut members, "errorMessage", self.error_message);
         Node::Map(members)
     }
 }
@@ -1301,13 +1301,13 @@ impl FromNode for BatchGetRepositoriesError {
     }
 }
 
-impl ToNode for BatchGetRepositoriesError {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorCode", &self.error_code);
-        node::put(&mut members, "errorMessage", &self.error_message);
-        node::put(&mut members, "repositoryId", &self.repository_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for BatchGetRepositoriesError {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "errorCode", self.error_code);
+        node::put(&mut members, "errorMessage", self.error_message);
+        node::put(&mut members, "repositoryId", self.repository_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1330,12 +1330,12 @@ impl FromNode for BlobMetadata {
     }
 }
 
-impl ToNode for BlobMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "mode", &self.mode);
-        node::put(&mut members, "path", &self.path);
+impl IntoNode for BlobMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "mode", self.mode);
+        node::put(&mut members, "path", self.path);
         Node::Map(members)
     }
 }
@@ -1356,11 +1356,11 @@ impl FromNode for BranchInfo {
     }
 }
 
-impl ToNode for BranchInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branchName", &self.branch_name);
-        node::put(&mut members, "commitId", &self.commit_id);
+impl IntoNode for BranchInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "branchName", self.branch_name);
+        node::put(&mut members, "commitId", self.commit_id);
         Node::Map(members)
     }
 }
@@ -1391,16 +1391,16 @@ impl FromNode for Commit {
     }
 }
 
-impl ToNode for Commit {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "additionalData", &self.additional_data);
-        node::put(&mut members, "author", &self.author);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "committer", &self.committer);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "parents", &self.parents);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for Commit {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "additionalData", self.additional_data);
+        node::put(&mut members, "author", self.author);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "committer", self.committer);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "parents", self.parents);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -1417,10 +1417,10 @@ impl FromNode for DeleteFileEntry {
     }
 }
 
-impl ToNode for DeleteFileEntry {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filePath", &self.file_path);
+impl IntoNode for DeleteFileEntry {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "filePath", self.file_path);
         Node::Map(members)
     }
 }
@@ -1443,12 +1443,12 @@ impl FromNode for Difference {
     }
 }
 
-impl ToNode for Difference {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "afterBlob", &self.after_blob);
-        node::put(&mut members, "beforeBlob", &self.before_blob);
-        node::put(&mut members, "changeType", &self.change_type);
+impl IntoNode for Difference {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "afterBlob", self.after_blob);
+        node::put(&mut members, "beforeBlob", self.before_blob);
+        node::put(&mut members, "changeType", self.change_type);
         Node::Map(members)
     }
 }
@@ -1473,13 +1473,13 @@ impl FromNode for File {
     }
 }
 
-impl ToNode for File {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "absolutePath", &self.absolute_path);
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "relativePath", &self.relative_path);
+impl IntoNode for File {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "absolutePath", self.absolute_path);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "relativePath", self.relative_path);
         Node::Map(members)
     }
 }
@@ -1502,12 +1502,12 @@ impl FromNode for FileMetadata {
     }
 }
 
-impl ToNode for FileMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "absolutePath", &self.absolute_path);
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "fileMode", &self.file_mode);
+impl IntoNode for FileMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "absolutePath", self.absolute_path);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "fileMode", self.file_mode);
         Node::Map(members)
     }
 }
@@ -1530,12 +1530,12 @@ impl FromNode for Folder {
     }
 }
 
-impl ToNode for Folder {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "absolutePath", &self.absolute_path);
-        node::put(&mut members, "relativePath", &self.relative_path);
-        node::put(&mut members, "treeId", &self.tree_id);
+impl IntoNode for Folder {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "absolutePath", self.absolute_path);
+        node::put(&mut members, "relativePath", self.relative_path);
+        node::put(&mut members, "treeId", self.tree_id);
         Node::Map(members)
     }
 }
@@ -1560,13 +1560,13 @@ impl FromNode for PutFileEntry {
     }
 }
 
-impl ToNode for PutFileEntry {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "fileContent", &self.file_content);
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "sourceFile", &self.source_file);
+impl IntoNode for PutFileEntry {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "fileContent", self.file_content);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "sourceFile", self.source_file);
         Node::Map(members)
     }
 }
@@ -1605,20 +1605,20 @@ impl FromNode for RepositoryMetadata {
     }
 }
 
-impl ToNode for RepositoryMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "accountId", &self.account_id);
-        node::put(&mut members, "cloneUrlHttp", &self.clone_url_http);
-        node::put(&mut members, "cloneUrlSsh", &self.clone_url_ssh);
-        node::put(&mut members, "creationDate", &self.creation_date);
-        node::put(&mut members, "defaultBranch", &self.default_branch);
-        node::put(&mut members, "kmsKeyId", &self.kms_key_id);
-        node::put(&mut members, "lastModifiedDate", &self.last_modified_date);
-        node::put(&mut members, "repositoryDescription", &self.repository_description);
-        node::put(&mut members, "repositoryId", &self.repository_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for RepositoryMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(11);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "accountId", self.account_id);
+        node::put(&mut members, "cloneUrlHttp", self.clone_url_http);
+        node::put(&mut members, "cloneUrlSsh", self.clone_url_ssh);
+        node::put(&mut members, "creationDate", self.creation_date);
+        node::put(&mut members, "defaultBranch", self.default_branch);
+        node::put(&mut members, "kmsKeyId", self.kms_key_id);
+        node::put(&mut members, "lastModifiedDate", self.last_modified_date);
+        node::put(&mut members, "repositoryDescription", self.repository_description);
+        node::put(&mut members, "repositoryId", self.repository_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1639,11 +1639,11 @@ impl FromNode for RepositoryNameIdPair {
     }
 }
 
-impl ToNode for RepositoryNameIdPair {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "repositoryId", &self.repository_id);
-        node::put(&mut members, "repositoryName", &self.repository_name);
+impl IntoNode for RepositoryNameIdPair {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "repositoryId", self.repository_id);
+        node::put(&mut members, "repositoryName", self.repository_name);
         Node::Map(members)
     }
 }
@@ -1664,11 +1664,11 @@ impl FromNode for SetFileModeEntry {
     }
 }
 
-impl ToNode for SetFileModeEntry {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "filePath", &self.file_path);
+impl IntoNode for SetFileModeEntry {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "filePath", self.file_path);
         Node::Map(members)
     }
 }
@@ -1689,11 +1689,11 @@ impl FromNode for SourceFileSpecifier {
     }
 }
 
-impl ToNode for SourceFileSpecifier {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filePath", &self.file_path);
-        node::put(&mut members, "isMove", &self.is_move);
+impl IntoNode for SourceFileSpecifier {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "filePath", self.file_path);
+        node::put(&mut members, "isMove", self.is_move);
         Node::Map(members)
     }
 }
@@ -1716,12 +1716,12 @@ impl FromNode for SubModule {
     }
 }
 
-impl ToNode for SubModule {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "absolutePath", &self.absolute_path);
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "relativePath", &self.relative_path);
+impl IntoNode for SubModule {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "absolutePath", self.absolute_path);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "relativePath", self.relative_path);
         Node::Map(members)
     }
 }
@@ -1746,13 +1746,13 @@ impl FromNode for SymbolicLink {
     }
 }
 
-impl ToNode for SymbolicLink {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "absolutePath", &self.absolute_path);
-        node::put(&mut members, "blobId", &self.blob_id);
-        node::put(&mut members, "fileMode", &self.file_mode);
-        node::put(&mut members, "relativePath", &self.relative_path);
+impl IntoNode for SymbolicLink {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "absolutePath", self.absolute_path);
+        node::put(&mut members, "blobId", self.blob_id);
+        node::put(&mut members, "fileMode", self.file_mode);
+        node::put(&mut members, "relativePath", self.relative_path);
         Node::Map(members)
     }
 }
@@ -1775,12 +1775,12 @@ impl FromNode for UserInfo {
     }
 }
 
-impl ToNode for UserInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "date", &self.date);
-        node::put(&mut members, "email", &self.email);
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for UserInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "date", self.date);
+        node::put(&mut members, "email", self.email);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }

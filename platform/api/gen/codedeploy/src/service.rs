@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of CodeDeploy that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -228,128 +228,138 @@ impl<T: CodeDeploy + ?Sized> Dispatch for Server<T> {
                 .0
                 .add_tags_to_on_premises_instances(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "BatchGetApplicationRevisions" => self
                 .0
                 .batch_get_application_revisions(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "BatchGetApplications" => {
-                self.0.batch_get_applications(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_applications(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetDeploymentGroups" => {
-                self.0.batch_get_deployment_groups(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_deployment_groups(call, read(input)?).await.map(|output| output.into_node())
             }
-            "BatchGetDeploymentInstances" => {
-                self.0.batch_get_deployment_instances(call, read(input)?).await.map(|output| output.to_node())
-            }
+            "BatchGetDeploymentInstances" => self
+                .0
+                .batch_get_deployment_instances(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
             "BatchGetDeploymentTargets" => {
-                self.0.batch_get_deployment_targets(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_deployment_targets(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetDeployments" => {
-                self.0.batch_get_deployments(call, read(input)?).await.map(|output| output.to_node())
+                self.0.batch_get_deployments(call, read(input)?).await.map(|output| output.into_node())
             }
             "BatchGetOnPremisesInstances" => self
                 .0
                 .batch_get_on_premises_instances(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "CreateApplication" => {
-                self.0.create_application(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_application(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateDeployment" => {
-                self.0.create_deployment(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_deployment(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateDeploymentConfig" => {
-                self.0.create_deployment_config(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_deployment_config(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateDeploymentGroup" => {
-                self.0.create_deployment_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_deployment_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteApplication" => {
-                self.0.delete_application(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_application(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteDeploymentConfig" => {
-                self.0.delete_deployment_config(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_deployment_config(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteDeploymentGroup" => {
-                self.0.delete_deployment_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_deployment_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeregisterOnPremisesInstance" => self
                 .0
                 .deregister_on_premises_instance(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "GetApplication" => {
-                self.0.get_application(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_application(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetApplicationRevision" => {
-                self.0.get_application_revision(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_application_revision(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetDeployment" => self.0.get_deployment(call, read(input)?).await.map(|output| output.to_node()),
+            "GetDeployment" => {
+                self.0.get_deployment(call, read(input)?).await.map(|output| output.into_node())
+            }
             "GetDeploymentConfig" => {
-                self.0.get_deployment_config(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_deployment_config(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetDeploymentGroup" => {
-                self.0.get_deployment_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_deployment_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetDeploymentInstance" => {
-                self.0.get_deployment_instance(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_deployment_instance(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetDeploymentTarget" => {
-                self.0.get_deployment_target(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_deployment_target(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetOnPremisesInstance" => {
-                self.0.get_on_premises_instance(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_on_premises_instance(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListApplicationRevisions" => {
-                self.0.list_application_revisions(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_application_revisions(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListApplications" => {
-                self.0.list_applications(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_applications(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListDeploymentConfigs" => {
-                self.0.list_deployment_configs(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_deployment_configs(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListDeploymentGroups" => {
-                self.0.list_deployment_groups(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_deployment_groups(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListDeploymentInstances" => {
-                self.0.list_deployment_instances(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_deployment_instances(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListDeploymentTargets" => {
-                self.0.list_deployment_targets(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_deployment_targets(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListDeployments" => {
-                self.0.list_deployments(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_deployments(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListOnPremisesInstances" => {
-                self.0.list_on_premises_instances(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_on_premises_instances(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListTagsForResource" => {
-                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.into_node())
             }
-            "RegisterApplicationRevision" => {
-                self.0.register_application_revision(call, read(input)?).await.map(|output| output.to_node())
-            }
-            "RegisterOnPremisesInstance" => {
-                self.0.register_on_premises_instance(call, read(input)?).await.map(|output| output.to_node())
-            }
+            "RegisterApplicationRevision" => self
+                .0
+                .register_application_revision(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
+            "RegisterOnPremisesInstance" => self
+                .0
+                .register_on_premises_instance(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
             "RemoveTagsFromOnPremisesInstances" => self
                 .0
                 .remove_tags_from_on_premises_instances(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "StopDeployment" => {
-                self.0.stop_deployment(call, read(input)?).await.map(|output| output.to_node())
+                self.0.stop_deployment(call, read(input)?).await.map(|output| output.into_node())
             }
-            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagResource" => self.0.untag_resource(call, read(input)?).await.map(|output| output.to_node()),
+            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagResource" => {
+                self.0.untag_resource(call, read(input)?).await.map(|output| output.into_node())
+            }
             "UpdateApplication" => {
-                self.0.update_application(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_application(call, read(input)?).await.map(|output| output.into_node())
             }
             "UpdateDeploymentGroup" => {
-                self.0.update_deployment_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_deployment_group(call, read(input)?).await.map(|output| output.into_node())
             }
             other => Err(ApiError::not_implemented(format_args!("codedeploy:{other}"))),
         }

@@ -3,7 +3,7 @@
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
 use std::collections::BTreeMap;
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddTagsToOnPremisesInstancesInput {
@@ -21,11 +21,11 @@ impl FromNode for AddTagsToOnPremisesInstancesInput {
     }
 }
 
-impl ToNode for AddTagsToOnPremisesInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceNames", &self.instance_names);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for AddTagsToOnPremisesInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "instanceNames", self.instance_names);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -40,8 +40,8 @@ impl FromNode for AddTagsToOnPremisesInstancesOutput {
     }
 }
 
-impl ToNode for AddTagsToOnPremisesInstancesOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for AddTagsToOnPremisesInstancesOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -63,11 +63,11 @@ impl FromNode for BatchGetApplicationRevisionsInput {
     }
 }
 
-impl ToNode for BatchGetApplicationRevisionsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "revisions", &self.revisions);
+impl IntoNode for BatchGetApplicationRevisionsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "revisions", self.revisions);
         Node::Map(members)
     }
 }
@@ -90,12 +90,12 @@ impl FromNode for BatchGetApplicationRevisionsOutput {
     }
 }
 
-impl ToNode for BatchGetApplicationRevisionsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "errorMessage", &self.error_message);
-        node::put(&mut members, "revisions", &self.revisions);
+impl IntoNode for BatchGetApplicationRevisionsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "errorMessage", self.error_message);
+        node::put(&mut members, "revisions", self.revisions);
         Node::Map(members)
     }
 }
@@ -114,10 +114,10 @@ impl FromNode for BatchGetApplicationsInput {
     }
 }
 
-impl ToNode for BatchGetApplicationsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationNames", &self.application_names);
+impl IntoNode for BatchGetApplicationsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "applicationNames", self.application_names);
         Node::Map(members)
     }
 }
@@ -136,10 +136,10 @@ impl FromNode for BatchGetApplicationsOutput {
     }
 }
 
-impl ToNode for BatchGetApplicationsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationsInfo", &self.applications_info);
+impl IntoNode for BatchGetApplicationsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "applicationsInfo", self.applications_info);
         Node::Map(members)
     }
 }
@@ -160,11 +160,11 @@ impl FromNode for BatchGetDeploymentGroupsInput {
     }
 }
 
-impl ToNode for BatchGetDeploymentGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "deploymentGroupNames", &self.deployment_group_names);
+impl IntoNode for BatchGetDeploymentGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "deploymentGroupNames", self.deployment_group_names);
         Node::Map(members)
     }
 }
@@ -185,11 +185,11 @@ impl FromNode for BatchGetDeploymentGroupsOutput {
     }
 }
 
-impl ToNode for BatchGetDeploymentGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentGroupsInfo", &self.deployment_groups_info);
-        node::put(&mut members, "errorMessage", &self.error_message);
+impl IntoNode for BatchGetDeploymentGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentGroupsInfo", self.deployment_groups_info);
+        node::put(&mut members, "errorMessage", self.error_message);
         Node::Map(members)
     }
 }
@@ -210,11 +210,11 @@ impl FromNode for BatchGetDeploymentInstancesInput {
     }
 }
 
-impl ToNode for BatchGetDeploymentInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "instanceIds", &self.instance_ids);
+impl IntoNode for BatchGetDeploymentInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "instanceIds", self.instance_ids);
         Node::Map(members)
     }
 }
@@ -235,11 +235,11 @@ impl FromNode for BatchGetDeploymentInstancesOutput {
     }
 }
 
-impl ToNode for BatchGetDeploymentInstancesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorMessage", &self.error_message);
-        node::put(&mut members, "instancesSummary", &self.instances_summary);
+impl IntoNode for BatchGetDeploymentInstancesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "errorMessage", self.error_message);
+        node::put(&mut members, "instancesSummary", self.instances_summary);
         Node::Map(members)
     }
 }
@@ -260,11 +260,11 @@ impl FromNode for BatchGetDeploymentTargetsInput {
     }
 }
 
-impl ToNode for BatchGetDeploymentTargetsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "targetIds", &self.target_ids);
+impl IntoNode for BatchGetDeploymentTargetsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "targetIds", self.target_ids);
         Node::Map(members)
     }
 }
@@ -283,10 +283,10 @@ impl FromNode for BatchGetDeploymentTargetsOutput {
     }
 }
 
-impl ToNode for BatchGetDeploymentTargetsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentTargets", &self.deployment_targets);
+impl IntoNode for BatchGetDeploymentTargetsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentTargets", self.deployment_targets);
         Node::Map(members)
     }
 }
@@ -303,10 +303,10 @@ impl FromNode for BatchGetDeploymentsInput {
     }
 }
 
-impl ToNode for BatchGetDeploymentsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentIds", &self.deployment_ids);
+impl IntoNode for BatchGetDeploymentsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentIds", self.deployment_ids);
         Node::Map(members)
     }
 }
@@ -323,10 +323,10 @@ impl FromNode for BatchGetDeploymentsOutput {
     }
 }
 
-impl ToNode for BatchGetDeploymentsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentsInfo", &self.deployments_info);
+impl IntoNode for BatchGetDeploymentsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentsInfo", self.deployments_info);
         Node::Map(members)
     }
 }
@@ -345,10 +345,10 @@ impl FromNode for BatchGetOnPremisesInstancesInput {
     }
 }
 
-impl ToNode for BatchGetOnPremisesInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceNames", &self.instance_names);
+impl IntoNode for BatchGetOnPremisesInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceNames", self.instance_names);
         Node::Map(members)
     }
 }
@@ -367,10 +367,10 @@ impl FromNode for BatchGetOnPremisesInstancesOutput {
     }
 }
 
-impl ToNode for BatchGetOnPremisesInstancesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceInfos", &self.instance_infos);
+impl IntoNode for BatchGetOnPremisesInstancesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceInfos", self.instance_infos);
         Node::Map(members)
     }
 }
@@ -393,12 +393,12 @@ impl FromNode for CreateApplicationInput {
     }
 }
 
-impl ToNode for CreateApplicationInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreateApplicationInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -415,10 +415,10 @@ impl FromNode for CreateApplicationOutput {
     }
 }
 
-impl ToNode for CreateApplicationOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationId", &self.application_id);
+impl IntoNode for CreateApplicationOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "applicationId", self.application_id);
         Node::Map(members)
     }
 }
@@ -463,22 +463,22 @@ impl FromNode for CreateDeploymentInput {
     }
 }
 
-impl ToNode for CreateDeploymentInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "autoRollbackConfiguration", &self.auto_rollback_configuration);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
-        node::put(&mut members, "deploymentMode", &self.deployment_mode);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "ec2DeploymentOptions", &self.ec2_deployment_options);
-        node::put(&mut members, "fileExistsBehavior", &self.file_exists_behavior);
-        node::put(&mut members, "ignoreApplicationStopFailures", &self.ignore_application_stop_failures);
-        node::put(&mut members, "overrideAlarmConfiguration", &self.override_alarm_configuration);
-        node::put(&mut members, "revision", &self.revision);
-        node::put(&mut members, "targetInstances", &self.target_instances);
-        node::put(&mut members, "updateOutdatedInstancesOnly", &self.update_outdated_instances_only);
+impl IntoNode for CreateDeploymentInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "autoRollbackConfiguration", self.auto_rollback_configuration);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
+        node::put(&mut members, "deploymentMode", self.deployment_mode);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "ec2DeploymentOptions", self.ec2_deployment_options);
+        node::put(&mut members, "fileExistsBehavior", self.file_exists_behavior);
+        node::put(&mut members, "ignoreApplicationStopFailures", self.ignore_application_stop_failures);
+        node::put(&mut members, "overrideAlarmConfiguration", self.override_alarm_configuration);
+        node::put(&mut members, "revision", self.revision);
+        node::put(&mut members, "targetInstances", self.target_instances);
+        node::put(&mut members, "updateOutdatedInstancesOnly", self.update_outdated_instances_only);
         Node::Map(members)
     }
 }
@@ -495,10 +495,10 @@ impl FromNode for CreateDeploymentOutput {
     }
 }
 
-impl ToNode for CreateDeploymentOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
+impl IntoNode for CreateDeploymentOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentId", self.deployment_id);
         Node::Map(members)
     }
 }
@@ -525,14 +525,14 @@ impl FromNode for CreateDeploymentConfigInput {
     }
 }
 
-impl ToNode for CreateDeploymentConfigInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "minimumHealthyHosts", &self.minimum_healthy_hosts);
-        node::put(&mut members, "trafficRoutingConfig", &self.traffic_routing_config);
-        node::put(&mut members, "zonalConfig", &self.zonal_config);
+impl IntoNode for CreateDeploymentConfigInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "minimumHealthyHosts", self.minimum_healthy_hosts);
+        node::put(&mut members, "trafficRoutingConfig", self.traffic_routing_config);
+        node::put(&mut members, "zonalConfig", self.zonal_config);
         Node::Map(members)
     }
 }
@@ -551,10 +551,10 @@ impl FromNode for CreateDeploymentConfigOutput {
     }
 }
 
-impl ToNode for CreateDeploymentConfigOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentConfigId", &self.deployment_config_id);
+impl IntoNode for CreateDeploymentConfigOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentConfigId", self.deployment_config_id);
         Node::Map(members)
     }
 }
@@ -613,33 +613,29 @@ impl FromNode for CreateDeploymentGroupInput {
     }
 }
 
-impl ToNode for CreateDeploymentGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "alarmConfiguration", &self.alarm_configuration);
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "autoRollbackConfiguration", &self.auto_rollback_configuration);
-        node::put(&mut members, "autoScalingGroups", &self.auto_scaling_groups);
-        node::put(
-            &mut members,
-            "blueGreenDeploymentConfiguration",
-            &self.blue_green_deployment_configuration,
-        );
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
-        node::put(&mut members, "deploymentStyle", &self.deployment_style);
-        node::put(&mut members, "ec2DeploymentOptions", &self.ec2_deployment_options);
-        node::put(&mut members, "ec2TagFilters", &self.ec2_tag_filters);
-        node::put(&mut members, "ec2TagSet", &self.ec2_tag_set);
-        node::put(&mut members, "ecsServices", &self.ecs_services);
-        node::put(&mut members, "loadBalancerInfo", &self.load_balancer_info);
-        node::put(&mut members, "onPremisesInstanceTagFilters", &self.on_premises_instance_tag_filters);
-        node::put(&mut members, "onPremisesTagSet", &self.on_premises_tag_set);
-        node::put(&mut members, "outdatedInstancesStrategy", &self.outdated_instances_strategy);
-        node::put(&mut members, "serviceRoleArn", &self.service_role_arn);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "terminationHookEnabled", &self.termination_hook_enabled);
-        node::put(&mut members, "triggerConfigurations", &self.trigger_configurations);
+impl IntoNode for CreateDeploymentGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "alarmConfiguration", self.alarm_configuration);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "autoRollbackConfiguration", self.auto_rollback_configuration);
+        node::put(&mut members, "autoScalingGroups", self.auto_scaling_groups);
+        node::put(&mut members, "blueGreenDeploymentConfiguration", self.blue_green_deployment_configuration);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
+        node::put(&mut members, "deploymentStyle", self.deployment_style);
+        node::put(&mut members, "ec2DeploymentOptions", self.ec2_deployment_options);
+        node::put(&mut members, "ec2TagFilters", self.ec2_tag_filters);
+        node::put(&mut members, "ec2TagSet", self.ec2_tag_set);
+        node::put(&mut members, "ecsServices", self.ecs_services);
+        node::put(&mut members, "loadBalancerInfo", self.load_balancer_info);
+        node::put(&mut members, "onPremisesInstanceTagFilters", self.on_premises_instance_tag_filters);
+        node::put(&mut members, "onPremisesTagSet", self.on_premises_tag_set);
+        node::put(&mut members, "outdatedInstancesStrategy", self.outdated_instances_strategy);
+        node::put(&mut members, "serviceRoleArn", self.service_role_arn);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "terminationHookEnabled", self.termination_hook_enabled);
+        node::put(&mut members, "triggerConfigurations", self.trigger_configurations);
         Node::Map(members)
     }
 }
@@ -658,10 +654,10 @@ impl FromNode for CreateDeploymentGroupOutput {
     }
 }
 
-impl ToNode for CreateDeploymentGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentGroupId", &self.deployment_group_id);
+impl IntoNode for CreateDeploymentGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentGroupId", self.deployment_group_id);
         Node::Map(members)
     }
 }
@@ -678,10 +674,10 @@ impl FromNode for DeleteApplicationInput {
     }
 }
 
-impl ToNode for DeleteApplicationInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
+impl IntoNode for DeleteApplicationInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "applicationName", self.application_name);
         Node::Map(members)
     }
 }
@@ -696,8 +692,8 @@ impl FromNode for DeleteApplicationOutput {
     }
 }
 
-impl ToNode for DeleteApplicationOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteApplicationOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -717,10 +713,10 @@ impl FromNode for DeleteDeploymentConfigInput {
     }
 }
 
-impl ToNode for DeleteDeploymentConfigInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
+impl IntoNode for DeleteDeploymentConfigInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
         Node::Map(members)
     }
 }
@@ -735,8 +731,8 @@ impl FromNode for DeleteDeploymentConfigOutput {
     }
 }
 
-impl ToNode for DeleteDeploymentConfigOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteDeploymentConfigOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -758,11 +754,11 @@ impl FromNode for DeleteDeploymentGroupInput {
     }
 }
 
-impl ToNode for DeleteDeploymentGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
+impl IntoNode for DeleteDeploymentGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
         Node::Map(members)
     }
 }
@@ -781,10 +777,10 @@ impl FromNode for DeleteDeploymentGroupOutput {
     }
 }
 
-impl ToNode for DeleteDeploymentGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "hooksNotCleanedUp", &self.hooks_not_cleaned_up);
+impl IntoNode for DeleteDeploymentGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "hooksNotCleanedUp", self.hooks_not_cleaned_up);
         Node::Map(members)
     }
 }
@@ -803,10 +799,10 @@ impl FromNode for DeregisterOnPremisesInstanceInput {
     }
 }
 
-impl ToNode for DeregisterOnPremisesInstanceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceName", &self.instance_name);
+impl IntoNode for DeregisterOnPremisesInstanceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceName", self.instance_name);
         Node::Map(members)
     }
 }
@@ -821,8 +817,8 @@ impl FromNode for DeregisterOnPremisesInstanceOutput {
     }
 }
 
-impl ToNode for DeregisterOnPremisesInstanceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeregisterOnPremisesInstanceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -840,10 +836,10 @@ impl FromNode for GetApplicationInput {
     }
 }
 
-impl ToNode for GetApplicationInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
+impl IntoNode for GetApplicationInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "applicationName", self.application_name);
         Node::Map(members)
     }
 }
@@ -860,10 +856,10 @@ impl FromNode for GetApplicationOutput {
     }
 }
 
-impl ToNode for GetApplicationOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "application", &self.application);
+impl IntoNode for GetApplicationOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "application", self.application);
         Node::Map(members)
     }
 }
@@ -884,11 +880,11 @@ impl FromNode for GetApplicationRevisionInput {
     }
 }
 
-impl ToNode for GetApplicationRevisionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "revision", &self.revision);
+impl IntoNode for GetApplicationRevisionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "revision", self.revision);
         Node::Map(members)
     }
 }
@@ -911,12 +907,12 @@ impl FromNode for GetApplicationRevisionOutput {
     }
 }
 
-impl ToNode for GetApplicationRevisionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "revision", &self.revision);
-        node::put(&mut members, "revisionInfo", &self.revision_info);
+impl IntoNode for GetApplicationRevisionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "revision", self.revision);
+        node::put(&mut members, "revisionInfo", self.revision_info);
         Node::Map(members)
     }
 }
@@ -933,10 +929,10 @@ impl FromNode for GetDeploymentInput {
     }
 }
 
-impl ToNode for GetDeploymentInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
+impl IntoNode for GetDeploymentInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentId", self.deployment_id);
         Node::Map(members)
     }
 }
@@ -953,10 +949,10 @@ impl FromNode for GetDeploymentOutput {
     }
 }
 
-impl ToNode for GetDeploymentOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentInfo", &self.deployment_info);
+impl IntoNode for GetDeploymentOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentInfo", self.deployment_info);
         Node::Map(members)
     }
 }
@@ -975,10 +971,10 @@ impl FromNode for GetDeploymentConfigInput {
     }
 }
 
-impl ToNode for GetDeploymentConfigInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
+impl IntoNode for GetDeploymentConfigInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
         Node::Map(members)
     }
 }
@@ -997,10 +993,10 @@ impl FromNode for GetDeploymentConfigOutput {
     }
 }
 
-impl ToNode for GetDeploymentConfigOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentConfigInfo", &self.deployment_config_info);
+impl IntoNode for GetDeploymentConfigOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentConfigInfo", self.deployment_config_info);
         Node::Map(members)
     }
 }
@@ -1021,11 +1017,11 @@ impl FromNode for GetDeploymentGroupInput {
     }
 }
 
-impl ToNode for GetDeploymentGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
+impl IntoNode for GetDeploymentGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
         Node::Map(members)
     }
 }
@@ -1044,10 +1040,10 @@ impl FromNode for GetDeploymentGroupOutput {
     }
 }
 
-impl ToNode for GetDeploymentGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentGroupInfo", &self.deployment_group_info);
+impl IntoNode for GetDeploymentGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentGroupInfo", self.deployment_group_info);
         Node::Map(members)
     }
 }
@@ -1068,11 +1064,11 @@ impl FromNode for GetDeploymentInstanceInput {
     }
 }
 
-impl ToNode for GetDeploymentInstanceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "instanceId", &self.instance_id);
+impl IntoNode for GetDeploymentInstanceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "instanceId", self.instance_id);
         Node::Map(members)
     }
 }
@@ -1091,10 +1087,10 @@ impl FromNode for GetDeploymentInstanceOutput {
     }
 }
 
-impl ToNode for GetDeploymentInstanceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceSummary", &self.instance_summary);
+impl IntoNode for GetDeploymentInstanceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceSummary", self.instance_summary);
         Node::Map(members)
     }
 }
@@ -1115,11 +1111,11 @@ impl FromNode for GetDeploymentTargetInput {
     }
 }
 
-impl ToNode for GetDeploymentTargetInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "targetId", &self.target_id);
+impl IntoNode for GetDeploymentTargetInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "targetId", self.target_id);
         Node::Map(members)
     }
 }
@@ -1138,10 +1134,10 @@ impl FromNode for GetDeploymentTargetOutput {
     }
 }
 
-impl ToNode for GetDeploymentTargetOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentTarget", &self.deployment_target);
+impl IntoNode for GetDeploymentTargetOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "deploymentTarget", self.deployment_target);
         Node::Map(members)
     }
 }
@@ -1158,10 +1154,10 @@ impl FromNode for GetOnPremisesInstanceInput {
     }
 }
 
-impl ToNode for GetOnPremisesInstanceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceName", &self.instance_name);
+impl IntoNode for GetOnPremisesInstanceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceName", self.instance_name);
         Node::Map(members)
     }
 }
@@ -1178,10 +1174,10 @@ impl FromNode for GetOnPremisesInstanceOutput {
     }
 }
 
-impl ToNode for GetOnPremisesInstanceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceInfo", &self.instance_info);
+impl IntoNode for GetOnPremisesInstanceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "instanceInfo", self.instance_info);
         Node::Map(members)
     }
 }
@@ -1212,16 +1208,16 @@ impl FromNode for ListApplicationRevisionsInput {
     }
 }
 
-impl ToNode for ListApplicationRevisionsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "deployed", &self.deployed);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "s3Bucket", &self.s3_bucket);
-        node::put(&mut members, "s3KeyPrefix", &self.s3_key_prefix);
-        node::put(&mut members, "sortBy", &self.sort_by);
-        node::put(&mut members, "sortOrder", &self.sort_order);
+impl IntoNode for ListApplicationRevisionsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "deployed", self.deployed);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "s3Bucket", self.s3_bucket);
+        node::put(&mut members, "s3KeyPrefix", self.s3_key_prefix);
+        node::put(&mut members, "sortBy", self.sort_by);
+        node::put(&mut members, "sortOrder", self.sort_order);
         Node::Map(members)
     }
 }
@@ -1242,11 +1238,11 @@ impl FromNode for ListApplicationRevisionsOutput {
     }
 }
 
-impl ToNode for ListApplicationRevisionsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "revisions", &self.revisions);
+impl IntoNode for ListApplicationRevisionsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "revisions", self.revisions);
         Node::Map(members)
     }
 }
@@ -1263,10 +1259,10 @@ impl FromNode for ListApplicationsInput {
     }
 }
 
-impl ToNode for ListApplicationsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListApplicationsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1287,11 +1283,11 @@ impl FromNode for ListApplicationsOutput {
     }
 }
 
-impl ToNode for ListApplicationsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applications", &self.applications);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListApplicationsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applications", self.applications);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1308,10 +1304,10 @@ impl FromNode for ListDeploymentConfigsInput {
     }
 }
 
-impl ToNode for ListDeploymentConfigsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentConfigsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1332,11 +1328,11 @@ impl FromNode for ListDeploymentConfigsOutput {
     }
 }
 
-impl ToNode for ListDeploymentConfigsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentConfigsList", &self.deployment_configs_list);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentConfigsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentConfigsList", self.deployment_configs_list);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1357,11 +1353,11 @@ impl FromNode for ListDeploymentGroupsInput {
     }
 }
 
-impl ToNode for ListDeploymentGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1384,12 +1380,12 @@ impl FromNode for ListDeploymentGroupsOutput {
     }
 }
 
-impl ToNode for ListDeploymentGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "deploymentGroups", &self.deployment_groups);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "deploymentGroups", self.deployment_groups);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1414,13 +1410,13 @@ impl FromNode for ListDeploymentInstancesInput {
     }
 }
 
-impl ToNode for ListDeploymentInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "instanceStatusFilter", &self.instance_status_filter);
-        node::put(&mut members, "instanceTypeFilter", &self.instance_type_filter);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "instanceStatusFilter", self.instance_status_filter);
+        node::put(&mut members, "instanceTypeFilter", self.instance_type_filter);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1441,11 +1437,11 @@ impl FromNode for ListDeploymentInstancesOutput {
     }
 }
 
-impl ToNode for ListDeploymentInstancesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instancesList", &self.instances_list);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentInstancesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "instancesList", self.instances_list);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1468,12 +1464,12 @@ impl FromNode for ListDeploymentTargetsInput {
     }
 }
 
-impl ToNode for ListDeploymentTargetsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "targetFilters", &self.target_filters);
+impl IntoNode for ListDeploymentTargetsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "targetFilters", self.target_filters);
         Node::Map(members)
     }
 }
@@ -1494,11 +1490,11 @@ impl FromNode for ListDeploymentTargetsOutput {
     }
 }
 
-impl ToNode for ListDeploymentTargetsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "targetIds", &self.target_ids);
+impl IntoNode for ListDeploymentTargetsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "targetIds", self.target_ids);
         Node::Map(members)
     }
 }
@@ -1527,15 +1523,15 @@ impl FromNode for ListDeploymentsInput {
     }
 }
 
-impl ToNode for ListDeploymentsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "createTimeRange", &self.create_time_range);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
-        node::put(&mut members, "externalId", &self.external_id);
-        node::put(&mut members, "includeOnlyStatuses", &self.include_only_statuses);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "createTimeRange", self.create_time_range);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
+        node::put(&mut members, "externalId", self.external_id);
+        node::put(&mut members, "includeOnlyStatuses", self.include_only_statuses);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1556,11 +1552,11 @@ impl FromNode for ListDeploymentsOutput {
     }
 }
 
-impl ToNode for ListDeploymentsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deployments", &self.deployments);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListDeploymentsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deployments", self.deployments);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1583,12 +1579,12 @@ impl FromNode for ListOnPremisesInstancesInput {
     }
 }
 
-impl ToNode for ListOnPremisesInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "registrationStatus", &self.registration_status);
-        node::put(&mut members, "tagFilters", &self.tag_filters);
+impl IntoNode for ListOnPremisesInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "registrationStatus", self.registration_status);
+        node::put(&mut members, "tagFilters", self.tag_filters);
         Node::Map(members)
     }
 }
@@ -1609,11 +1605,11 @@ impl FromNode for ListOnPremisesInstancesOutput {
     }
 }
 
-impl ToNode for ListOnPremisesInstancesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceNames", &self.instance_names);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListOnPremisesInstancesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "instanceNames", self.instance_names);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -1634,11 +1630,11 @@ impl FromNode for ListTagsForResourceInput {
     }
 }
 
-impl ToNode for ListTagsForResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "NextToken", &self.next_token);
-        node::put(&mut members, "ResourceArn", &self.resource_arn);
+impl IntoNode for ListTagsForResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "NextToken", self.next_token);
+        node::put(&mut members, "ResourceArn", self.resource_arn);
         Node::Map(members)
     }
 }
@@ -1659,11 +1655,11 @@ impl FromNode for ListTagsForResourceOutput {
     }
 }
 
-impl ToNode for ListTagsForResourceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "NextToken", &self.next_token);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for ListTagsForResourceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "NextToken", self.next_token);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -1686,12 +1682,12 @@ impl FromNode for RegisterApplicationRevisionInput {
     }
 }
 
-impl ToNode for RegisterApplicationRevisionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "revision", &self.revision);
+impl IntoNode for RegisterApplicationRevisionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "revision", self.revision);
         Node::Map(members)
     }
 }
@@ -1706,8 +1702,8 @@ impl FromNode for RegisterApplicationRevisionOutput {
     }
 }
 
-impl ToNode for RegisterApplicationRevisionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for RegisterApplicationRevisionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1731,12 +1727,12 @@ impl FromNode for RegisterOnPremisesInstanceInput {
     }
 }
 
-impl ToNode for RegisterOnPremisesInstanceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "iamSessionArn", &self.iam_session_arn);
-        node::put(&mut members, "iamUserArn", &self.iam_user_arn);
-        node::put(&mut members, "instanceName", &self.instance_name);
+impl IntoNode for RegisterOnPremisesInstanceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "iamSessionArn", self.iam_session_arn);
+        node::put(&mut members, "iamUserArn", self.iam_user_arn);
+        node::put(&mut members, "instanceName", self.instance_name);
         Node::Map(members)
     }
 }
@@ -1751,8 +1747,8 @@ impl FromNode for RegisterOnPremisesInstanceOutput {
     }
 }
 
-impl ToNode for RegisterOnPremisesInstanceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for RegisterOnPremisesInstanceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1774,11 +1770,11 @@ impl FromNode for RemoveTagsFromOnPremisesInstancesInput {
     }
 }
 
-impl ToNode for RemoveTagsFromOnPremisesInstancesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "instanceNames", &self.instance_names);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for RemoveTagsFromOnPremisesInstancesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "instanceNames", self.instance_names);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -1793,8 +1789,8 @@ impl FromNode for RemoveTagsFromOnPremisesInstancesOutput {
     }
 }
 
-impl ToNode for RemoveTagsFromOnPremisesInstancesOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for RemoveTagsFromOnPremisesInstancesOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1816,11 +1812,11 @@ impl FromNode for StopDeploymentInput {
     }
 }
 
-impl ToNode for StopDeploymentInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "autoRollbackEnabled", &self.auto_rollback_enabled);
-        node::put(&mut members, "deploymentId", &self.deployment_id);
+impl IntoNode for StopDeploymentInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "autoRollbackEnabled", self.auto_rollback_enabled);
+        node::put(&mut members, "deploymentId", self.deployment_id);
         Node::Map(members)
     }
 }
@@ -1841,11 +1837,11 @@ impl FromNode for StopDeploymentOutput {
     }
 }
 
-impl ToNode for StopDeploymentOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "statusMessage", &self.status_message);
+impl IntoNode for StopDeploymentOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "statusMessage", self.status_message);
         Node::Map(members)
     }
 }
@@ -1866,11 +1862,11 @@ impl FromNode for TagResourceInput {
     }
 }
 
-impl ToNode for TagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ResourceArn", &self.resource_arn);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for TagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ResourceArn", self.resource_arn);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -1885,8 +1881,8 @@ impl FromNode for TagResourceOutput {
     }
 }
 
-impl ToNode for TagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1908,11 +1904,11 @@ impl FromNode for UntagResourceInput {
     }
 }
 
-impl ToNode for UntagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ResourceArn", &self.resource_arn);
-        node::put(&mut members, "TagKeys", &self.tag_keys);
+impl IntoNode for UntagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ResourceArn", self.resource_arn);
+        node::put(&mut members, "TagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -1927,8 +1923,8 @@ impl FromNode for UntagResourceOutput {
     }
 }
 
-impl ToNode for UntagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1950,11 +1946,11 @@ impl FromNode for UpdateApplicationInput {
     }
 }
 
-impl ToNode for UpdateApplicationInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "newApplicationName", &self.new_application_name);
+impl IntoNode for UpdateApplicationInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "newApplicationName", self.new_application_name);
         Node::Map(members)
     }
 }
@@ -1969,8 +1965,8 @@ impl FromNode for UpdateApplicationOutput {
     }
 }
 
-impl ToNode for UpdateApplicationOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateApplicationOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2030,33 +2026,29 @@ impl FromNode for UpdateDeploymentGroupInput {
     }
 }
 
-impl ToNode for UpdateDeploymentGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "alarmConfiguration", &self.alarm_configuration);
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "autoRollbackConfiguration", &self.auto_rollback_configuration);
-        node::put(&mut members, "autoScalingGroups", &self.auto_scaling_groups);
-        node::put(
-            &mut members,
-            "blueGreenDeploymentConfiguration",
-            &self.blue_green_deployment_configuration,
-        );
-        node::put(&mut members, "currentDeploymentGroupName", &self.current_deployment_group_name);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "deploymentStyle", &self.deployment_style);
-        node::put(&mut members, "ec2DeploymentOptions", &self.ec2_deployment_options);
-        node::put(&mut members, "ec2TagFilters", &self.ec2_tag_filters);
-        node::put(&mut members, "ec2TagSet", &self.ec2_tag_set);
-        node::put(&mut members, "ecsServices", &self.ecs_services);
-        node::put(&mut members, "loadBalancerInfo", &self.load_balancer_info);
-        node::put(&mut members, "newDeploymentGroupName", &self.new_deployment_group_name);
-        node::put(&mut members, "onPremisesInstanceTagFilters", &self.on_premises_instance_tag_filters);
-        node::put(&mut members, "onPremisesTagSet", &self.on_premises_tag_set);
-        node::put(&mut members, "outdatedInstancesStrategy", &self.outdated_instances_strategy);
-        node::put(&mut members, "serviceRoleArn", &self.service_role_arn);
-        node::put(&mut members, "terminationHookEnabled", &self.termination_hook_enabled);
-        node::put(&mut members, "triggerConfigurations", &self.trigger_configurations);
+impl IntoNode for UpdateDeploymentGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "alarmConfiguration", self.alarm_configuration);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "autoRollbackConfiguration", self.auto_rollback_configuration);
+        node::put(&mut members, "autoScalingGroups", self.auto_scaling_groups);
+        node::put(&mut members, "blueGreenDeploymentConfiguration", self.blue_green_deployment_configuration);
+        node::put(&mut members, "currentDeploymentGroupName", self.current_deployment_group_name);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "deploymentStyle", self.deployment_style);
+        node::put(&mut members, "ec2DeploymentOptions", self.ec2_deployment_options);
+        node::put(&mut members, "ec2TagFilters", self.ec2_tag_filters);
+        node::put(&mut members, "ec2TagSet", self.ec2_tag_set);
+        node::put(&mut members, "ecsServices", self.ecs_services);
+        node::put(&mut members, "loadBalancerInfo", self.load_balancer_info);
+        node::put(&mut members, "newDeploymentGroupName", self.new_deployment_group_name);
+        node::put(&mut members, "onPremisesInstanceTagFilters", self.on_premises_instance_tag_filters);
+        node::put(&mut members, "onPremisesTagSet", self.on_premises_tag_set);
+        node::put(&mut members, "outdatedInstancesStrategy", self.outdated_instances_strategy);
+        node::put(&mut members, "serviceRoleArn", self.service_role_arn);
+        node::put(&mut members, "terminationHookEnabled", self.termination_hook_enabled);
+        node::put(&mut members, "triggerConfigurations", self.trigger_configurations);
         Node::Map(members)
     }
 }
@@ -2075,10 +2067,10 @@ impl FromNode for UpdateDeploymentGroupOutput {
     }
 }
 
-impl ToNode for UpdateDeploymentGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "hooksNotCleanedUp", &self.hooks_not_cleaned_up);
+impl IntoNode for UpdateDeploymentGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "hooksNotCleanedUp", self.hooks_not_cleaned_up);
         Node::Map(members)
     }
 }
@@ -2095,10 +2087,10 @@ impl FromNode for Alarm {
     }
 }
 
-impl ToNode for Alarm {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for Alarm {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -2121,12 +2113,12 @@ impl FromNode for AlarmConfiguration {
     }
 }
 
-impl ToNode for AlarmConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "alarms", &self.alarms);
-        node::put(&mut members, "enabled", &self.enabled);
-        node::put(&mut members, "ignorePollAlarmFailure", &self.ignore_poll_alarm_failure);
+impl IntoNode for AlarmConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "alarms", self.alarms);
+        node::put(&mut members, "enabled", self.enabled);
+        node::put(&mut members, "ignorePollAlarmFailure", self.ignore_poll_alarm_failure);
         Node::Map(members)
     }
 }
@@ -2147,11 +2139,11 @@ impl FromNode for AppSpecContent {
     }
 }
 
-impl ToNode for AppSpecContent {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "content", &self.content);
-        node::put(&mut members, "sha256", &self.sha256);
+impl IntoNode for AppSpecContent {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "content", self.content);
+        node::put(&mut members, "sha256", self.sha256);
         Node::Map(members)
     }
 }
@@ -2180,15 +2172,15 @@ impl FromNode for ApplicationInfo {
     }
 }
 
-impl ToNode for ApplicationInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "applicationId", &self.application_id);
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "createTime", &self.create_time);
-        node::put(&mut members, "gitHubAccountName", &self.git_hub_account_name);
-        node::put(&mut members, "linkedToGitHub", &self.linked_to_git_hub);
+impl IntoNode for ApplicationInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "applicationId", self.application_id);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "createTime", self.create_time);
+        node::put(&mut members, "gitHubAccountName", self.git_hub_account_name);
+        node::put(&mut members, "linkedToGitHub", self.linked_to_git_hub);
         Node::Map(members)
     }
 }
@@ -2209,11 +2201,11 @@ impl FromNode for AutoRollbackConfiguration {
     }
 }
 
-impl ToNode for AutoRollbackConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "enabled", &self.enabled);
-        node::put(&mut members, "events", &self.events);
+impl IntoNode for AutoRollbackConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "enabled", self.enabled);
+        node::put(&mut members, "events", self.events);
         Node::Map(members)
     }
 }
@@ -2236,12 +2228,12 @@ impl FromNode for AutoScalingGroup {
     }
 }
 
-impl ToNode for AutoScalingGroup {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "hook", &self.hook);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "terminationHook", &self.termination_hook);
+impl IntoNode for AutoScalingGroup {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "hook", self.hook);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "terminationHook", self.termination_hook);
         Node::Map(members)
     }
 }
@@ -2266,15 +2258,15 @@ impl FromNode for BlueGreenDeploymentConfiguration {
     }
 }
 
-impl ToNode for BlueGreenDeploymentConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentReadyOption", &self.deployment_ready_option);
-        node::put(&mut members, "greenFleetProvisioningOption", &self.green_fleet_provisioning_option);
+impl IntoNode for BlueGreenDeploymentConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "deploymentReadyOption", self.deployment_ready_option);
+        node::put(&mut members, "greenFleetProvisioningOption", self.green_fleet_provisioning_option);
         node::put(
             &mut members,
             "terminateBlueInstancesOnDeploymentSuccess",
-            &self.terminate_blue_instances_on_deployment_success,
+            self.terminate_blue_instances_on_deployment_success,
         );
         Node::Map(members)
     }
@@ -2296,11 +2288,11 @@ impl FromNode for BlueInstanceTerminationOption {
     }
 }
 
-impl ToNode for BlueInstanceTerminationOption {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "action", &self.action);
-        node::put(&mut members, "terminationWaitTimeInMinutes", &self.termination_wait_time_in_minutes);
+impl IntoNode for BlueInstanceTerminationOption {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "action", self.action);
+        node::put(&mut members, "terminationWaitTimeInMinutes", self.termination_wait_time_in_minutes);
         Node::Map(members)
     }
 }
@@ -2331,16 +2323,16 @@ impl FromNode for CloudFormationTarget {
     }
 }
 
-impl ToNode for CloudFormationTarget {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "lastUpdatedAt", &self.last_updated_at);
-        node::put(&mut members, "lifecycleEvents", &self.lifecycle_events);
-        node::put(&mut members, "resourceType", &self.resource_type);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetId", &self.target_id);
-        node::put(&mut members, "targetVersionWeight", &self.target_version_weight);
+impl IntoNode for CloudFormationTarget {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "lastUpdatedAt", self.last_updated_at);
+        node::put(&mut members, "lifecycleEvents", self.lifecycle_events);
+        node::put(&mut members, "resourceType", self.resource_type);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetId", self.target_id);
+        node::put(&mut members, "targetVersionWeight", self.target_version_weight);
         Node::Map(members)
     }
 }
@@ -2371,16 +2363,16 @@ impl FromNode for DeploymentConfigInfo {
     }
 }
 
-impl ToNode for DeploymentConfigInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "createTime", &self.create_time);
-        node::put(&mut members, "deploymentConfigId", &self.deployment_config_id);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "minimumHealthyHosts", &self.minimum_healthy_hosts);
-        node::put(&mut members, "trafficRoutingConfig", &self.traffic_routing_config);
-        node::put(&mut members, "zonalConfig", &self.zonal_config);
+impl IntoNode for DeploymentConfigInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "createTime", self.create_time);
+        node::put(&mut members, "deploymentConfigId", self.deployment_config_id);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "minimumHealthyHosts", self.minimum_healthy_hosts);
+        node::put(&mut members, "trafficRoutingConfig", self.traffic_routing_config);
+        node::put(&mut members, "zonalConfig", self.zonal_config);
         Node::Map(members)
     }
 }
@@ -2447,37 +2439,33 @@ impl FromNode for DeploymentGroupInfo {
     }
 }
 
-impl ToNode for DeploymentGroupInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "alarmConfiguration", &self.alarm_configuration);
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "autoRollbackConfiguration", &self.auto_rollback_configuration);
-        node::put(&mut members, "autoScalingGroups", &self.auto_scaling_groups);
-        node::put(
-            &mut members,
-            "blueGreenDeploymentConfiguration",
-            &self.blue_green_deployment_configuration,
-        );
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "deploymentGroupId", &self.deployment_group_id);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
-        node::put(&mut members, "deploymentStyle", &self.deployment_style);
-        node::put(&mut members, "ec2DeploymentOptions", &self.ec2_deployment_options);
-        node::put(&mut members, "ec2TagFilters", &self.ec2_tag_filters);
-        node::put(&mut members, "ec2TagSet", &self.ec2_tag_set);
-        node::put(&mut members, "ecsServices", &self.ecs_services);
-        node::put(&mut members, "lastAttemptedDeployment", &self.last_attempted_deployment);
-        node::put(&mut members, "lastSuccessfulDeployment", &self.last_successful_deployment);
-        node::put(&mut members, "loadBalancerInfo", &self.load_balancer_info);
-        node::put(&mut members, "onPremisesInstanceTagFilters", &self.on_premises_instance_tag_filters);
-        node::put(&mut members, "onPremisesTagSet", &self.on_premises_tag_set);
-        node::put(&mut members, "outdatedInstancesStrategy", &self.outdated_instances_strategy);
-        node::put(&mut members, "serviceRoleArn", &self.service_role_arn);
-        node::put(&mut members, "targetRevision", &self.target_revision);
-        node::put(&mut members, "terminationHookEnabled", &self.termination_hook_enabled);
-        node::put(&mut members, "triggerConfigurations", &self.trigger_configurations);
+impl IntoNode for DeploymentGroupInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "alarmConfiguration", self.alarm_configuration);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "autoRollbackConfiguration", self.auto_rollback_configuration);
+        node::put(&mut members, "autoScalingGroups", self.auto_scaling_groups);
+        node::put(&mut members, "blueGreenDeploymentConfiguration", self.blue_green_deployment_configuration);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "deploymentGroupId", self.deployment_group_id);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
+        node::put(&mut members, "deploymentStyle", self.deployment_style);
+        node::put(&mut members, "ec2DeploymentOptions", self.ec2_deployment_options);
+        node::put(&mut members, "ec2TagFilters", self.ec2_tag_filters);
+        node::put(&mut members, "ec2TagSet", self.ec2_tag_set);
+        node::put(&mut members, "ecsServices", self.ecs_services);
+        node::put(&mut members, "lastAttemptedDeployment", self.last_attempted_deployment);
+        node::put(&mut members, "lastSuccessfulDeployment", self.last_successful_deployment);
+        node::put(&mut members, "loadBalancerInfo", self.load_balancer_info);
+        node::put(&mut members, "onPremisesInstanceTagFilters", self.on_premises_instance_tag_filters);
+        node::put(&mut members, "onPremisesTagSet", self.on_premises_tag_set);
+        node::put(&mut members, "outdatedInstancesStrategy", self.outdated_instances_strategy);
+        node::put(&mut members, "serviceRoleArn", self.service_role_arn);
+        node::put(&mut members, "targetRevision", self.target_revision);
+        node::put(&mut members, "terminationHookEnabled", self.termination_hook_enabled);
+        node::put(&mut members, "triggerConfigurations", self.trigger_configurations);
         Node::Map(members)
     }
 }
@@ -2566,49 +2554,45 @@ impl FromNode for DeploymentInfo {
     }
 }
 
-impl ToNode for DeploymentInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "additionalDeploymentStatusInfo", &self.additional_deployment_status_info);
-        node::put(&mut members, "applicationName", &self.application_name);
-        node::put(&mut members, "autoRollbackConfiguration", &self.auto_rollback_configuration);
-        node::put(
-            &mut members,
-            "blueGreenDeploymentConfiguration",
-            &self.blue_green_deployment_configuration,
-        );
-        node::put(&mut members, "completeTime", &self.complete_time);
-        node::put(&mut members, "computePlatform", &self.compute_platform);
-        node::put(&mut members, "createTime", &self.create_time);
-        node::put(&mut members, "creator", &self.creator);
-        node::put(&mut members, "deploymentConfigName", &self.deployment_config_name);
-        node::put(&mut members, "deploymentGroupName", &self.deployment_group_name);
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "deploymentMode", &self.deployment_mode);
-        node::put(&mut members, "deploymentOverview", &self.deployment_overview);
-        node::put(&mut members, "deploymentStatusMessages", &self.deployment_status_messages);
-        node::put(&mut members, "deploymentStyle", &self.deployment_style);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "ec2DeploymentOptions", &self.ec2_deployment_options);
-        node::put(&mut members, "errorInformation", &self.error_information);
-        node::put(&mut members, "externalId", &self.external_id);
-        node::put(&mut members, "fileExistsBehavior", &self.file_exists_behavior);
-        node::put(&mut members, "ignoreApplicationStopFailures", &self.ignore_application_stop_failures);
+impl IntoNode for DeploymentInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "additionalDeploymentStatusInfo", self.additional_deployment_status_info);
+        node::put(&mut members, "applicationName", self.application_name);
+        node::put(&mut members, "autoRollbackConfiguration", self.auto_rollback_configuration);
+        node::put(&mut members, "blueGreenDeploymentConfiguration", self.blue_green_deployment_configuration);
+        node::put(&mut members, "completeTime", self.complete_time);
+        node::put(&mut members, "computePlatform", self.compute_platform);
+        node::put(&mut members, "createTime", self.create_time);
+        node::put(&mut members, "creator", self.creator);
+        node::put(&mut members, "deploymentConfigName", self.deployment_config_name);
+        node::put(&mut members, "deploymentGroupName", self.deployment_group_name);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "deploymentMode", self.deployment_mode);
+        node::put(&mut members, "deploymentOverview", self.deployment_overview);
+        node::put(&mut members, "deploymentStatusMessages", self.deployment_status_messages);
+        node::put(&mut members, "deploymentStyle", self.deployment_style);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "ec2DeploymentOptions", self.ec2_deployment_options);
+        node::put(&mut members, "errorInformation", self.error_information);
+        node::put(&mut members, "externalId", self.external_id);
+        node::put(&mut members, "fileExistsBehavior", self.file_exists_behavior);
+        node::put(&mut members, "ignoreApplicationStopFailures", self.ignore_application_stop_failures);
         node::put(
             &mut members,
             "instanceTerminationWaitTimeStarted",
-            &self.instance_termination_wait_time_started,
+            self.instance_termination_wait_time_started,
         );
-        node::put(&mut members, "loadBalancerInfo", &self.load_balancer_info);
-        node::put(&mut members, "overrideAlarmConfiguration", &self.override_alarm_configuration);
-        node::put(&mut members, "previousRevision", &self.previous_revision);
-        node::put(&mut members, "relatedDeployments", &self.related_deployments);
-        node::put(&mut members, "revision", &self.revision);
-        node::put(&mut members, "rollbackInfo", &self.rollback_info);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetInstances", &self.target_instances);
-        node::put(&mut members, "updateOutdatedInstancesOnly", &self.update_outdated_instances_only);
+        node::put(&mut members, "loadBalancerInfo", self.load_balancer_info);
+        node::put(&mut members, "overrideAlarmConfiguration", self.override_alarm_configuration);
+        node::put(&mut members, "previousRevision", self.previous_revision);
+        node::put(&mut members, "relatedDeployments", self.related_deployments);
+        node::put(&mut members, "revision", self.revision);
+        node::put(&mut members, "rollbackInfo", self.rollback_info);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetInstances", self.target_instances);
+        node::put(&mut members, "updateOutdatedInstancesOnly", self.update_outdated_instances_only);
         Node::Map(members)
     }
 }
@@ -2637,15 +2621,15 @@ impl FromNode for DeploymentOverview {
     }
 }
 
-impl ToNode for DeploymentOverview {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Failed", &self.failed);
-        node::put(&mut members, "InProgress", &self.in_progress);
-        node::put(&mut members, "Pending", &self.pending);
-        node::put(&mut members, "Ready", &self.ready);
-        node::put(&mut members, "Skipped", &self.skipped);
-        node::put(&mut members, "Succeeded", &self.succeeded);
+impl IntoNode for DeploymentOverview {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "Failed", self.failed);
+        node::put(&mut members, "InProgress", self.in_progress);
+        node::put(&mut members, "Pending", self.pending);
+        node::put(&mut members, "Ready", self.ready);
+        node::put(&mut members, "Skipped", self.skipped);
+        node::put(&mut members, "Succeeded", self.succeeded);
         Node::Map(members)
     }
 }
@@ -2666,11 +2650,11 @@ impl FromNode for DeploymentReadyOption {
     }
 }
 
-impl ToNode for DeploymentReadyOption {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionOnTimeout", &self.action_on_timeout);
-        node::put(&mut members, "waitTimeInMinutes", &self.wait_time_in_minutes);
+impl IntoNode for DeploymentReadyOption {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "actionOnTimeout", self.action_on_timeout);
+        node::put(&mut members, "waitTimeInMinutes", self.wait_time_in_minutes);
         Node::Map(members)
     }
 }
@@ -2691,11 +2675,11 @@ impl FromNode for DeploymentStyle {
     }
 }
 
-impl ToNode for DeploymentStyle {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentOption", &self.deployment_option);
-        node::put(&mut members, "deploymentType", &self.deployment_type);
+impl IntoNode for DeploymentStyle {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "deploymentOption", self.deployment_option);
+        node::put(&mut members, "deploymentType", self.deployment_type);
         Node::Map(members)
     }
 }
@@ -2722,14 +2706,14 @@ impl FromNode for DeploymentTarget {
     }
 }
 
-impl ToNode for DeploymentTarget {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "cloudFormationTarget", &self.cloud_formation_target);
-        node::put(&mut members, "deploymentTargetType", &self.deployment_target_type);
-        node::put(&mut members, "ecsTarget", &self.ecs_target);
-        node::put(&mut members, "instanceTarget", &self.instance_target);
-        node::put(&mut members, "lambdaTarget", &self.lambda_target);
+impl IntoNode for DeploymentTarget {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "cloudFormationTarget", self.cloud_formation_target);
+        node::put(&mut members, "deploymentTargetType", self.deployment_target_type);
+        node::put(&mut members, "ecsTarget", self.ecs_target);
+        node::put(&mut members, "instanceTarget", self.instance_target);
+        node::put(&mut members, "lambdaTarget", self.lambda_target);
         Node::Map(members)
     }
 }
@@ -2754,13 +2738,13 @@ impl FromNode for Diagnostics {
     }
 }
 
-impl ToNode for Diagnostics {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorCode", &self.error_code);
-        node::put(&mut members, "logTail", &self.log_tail);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "scriptName", &self.script_name);
+impl IntoNode for Diagnostics {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "errorCode", self.error_code);
+        node::put(&mut members, "logTail", self.log_tail);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "scriptName", self.script_name);
         Node::Map(members)
     }
 }
@@ -2781,13 +2765,13 @@ impl FromNode for EC2DeploymentOptions {
     }
 }
 
-impl ToNode for EC2DeploymentOptions {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
+impl IntoNode for EC2DeploymentOptions {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
         node::put(
             &mut members,
             "autoScalingGroupProcessesToSuspend",
-            &self.auto_scaling_group_processes_to_suspend,
+            self.auto_scaling_group_processes_to_suspend,
         );
         Node::Map(members)
     }
@@ -2811,12 +2795,12 @@ impl FromNode for EC2TagFilter {
     }
 }
 
-impl ToNode for EC2TagFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Key", &self.key);
-        node::put(&mut members, "Type", &self.type_);
-        node::put(&mut members, "Value", &self.value);
+impl IntoNode for EC2TagFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Key", self.key);
+        node::put(&mut members, "Type", self.type_);
+        node::put(&mut members, "Value", self.value);
         Node::Map(members)
     }
 }
@@ -2833,10 +2817,10 @@ impl FromNode for EC2TagSet {
     }
 }
 
-impl ToNode for EC2TagSet {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ec2TagSetList", &self.ec2_tag_set_list);
+impl IntoNode for EC2TagSet {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "ec2TagSetList", self.ec2_tag_set_list);
         Node::Map(members)
     }
 }
@@ -2857,11 +2841,11 @@ impl FromNode for ECSService {
     }
 }
 
-impl ToNode for ECSService {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "clusterName", &self.cluster_name);
-        node::put(&mut members, "serviceName", &self.service_name);
+impl IntoNode for ECSService {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "clusterName", self.cluster_name);
+        node::put(&mut members, "serviceName", self.service_name);
         Node::Map(members)
     }
 }
@@ -2892,16 +2876,16 @@ impl FromNode for ECSTarget {
     }
 }
 
-impl ToNode for ECSTarget {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "lastUpdatedAt", &self.last_updated_at);
-        node::put(&mut members, "lifecycleEvents", &self.lifecycle_events);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetArn", &self.target_arn);
-        node::put(&mut members, "targetId", &self.target_id);
-        node::put(&mut members, "taskSetsInfo", &self.task_sets_info);
+impl IntoNode for ECSTarget {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "lastUpdatedAt", self.last_updated_at);
+        node::put(&mut members, "lifecycleEvents", self.lifecycle_events);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetArn", self.target_arn);
+        node::put(&mut members, "targetId", self.target_id);
+        node::put(&mut members, "taskSetsInfo", self.task_sets_info);
         Node::Map(members)
     }
 }
@@ -2934,17 +2918,17 @@ impl FromNode for ECSTaskSet {
     }
 }
 
-impl ToNode for ECSTaskSet {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "desiredCount", &self.desired_count);
-        node::put(&mut members, "identifer", &self.identifer);
-        node::put(&mut members, "pendingCount", &self.pending_count);
-        node::put(&mut members, "runningCount", &self.running_count);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetGroup", &self.target_group);
-        node::put(&mut members, "taskSetLabel", &self.task_set_label);
-        node::put(&mut members, "trafficWeight", &self.traffic_weight);
+impl IntoNode for ECSTaskSet {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "desiredCount", self.desired_count);
+        node::put(&mut members, "identifer", self.identifer);
+        node::put(&mut members, "pendingCount", self.pending_count);
+        node::put(&mut members, "runningCount", self.running_count);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetGroup", self.target_group);
+        node::put(&mut members, "taskSetLabel", self.task_set_label);
+        node::put(&mut members, "trafficWeight", self.traffic_weight);
         Node::Map(members)
     }
 }
@@ -2961,10 +2945,10 @@ impl FromNode for ELBInfo {
     }
 }
 
-impl ToNode for ELBInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for ELBInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -2985,11 +2969,11 @@ impl FromNode for ErrorInformation {
     }
 }
 
-impl ToNode for ErrorInformation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "code", &self.code);
-        node::put(&mut members, "message", &self.message);
+impl IntoNode for ErrorInformation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "code", self.code);
+        node::put(&mut members, "message", self.message);
         Node::Map(members)
     }
 }
@@ -3016,14 +3000,14 @@ impl FromNode for GenericRevisionInfo {
     }
 }
 
-impl ToNode for GenericRevisionInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentGroups", &self.deployment_groups);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "firstUsedTime", &self.first_used_time);
-        node::put(&mut members, "lastUsedTime", &self.last_used_time);
-        node::put(&mut members, "registerTime", &self.register_time);
+impl IntoNode for GenericRevisionInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "deploymentGroups", self.deployment_groups);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "firstUsedTime", self.first_used_time);
+        node::put(&mut members, "lastUsedTime", self.last_used_time);
+        node::put(&mut members, "registerTime", self.register_time);
         Node::Map(members)
     }
 }
@@ -3044,11 +3028,11 @@ impl FromNode for GitHubLocation {
     }
 }
 
-impl ToNode for GitHubLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commitId", &self.commit_id);
-        node::put(&mut members, "repository", &self.repository);
+impl IntoNode for GitHubLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "commitId", self.commit_id);
+        node::put(&mut members, "repository", self.repository);
         Node::Map(members)
     }
 }
@@ -3065,10 +3049,10 @@ impl FromNode for GreenFleetProvisioningOption {
     }
 }
 
-impl ToNode for GreenFleetProvisioningOption {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "action", &self.action);
+impl IntoNode for GreenFleetProvisioningOption {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "action", self.action);
         Node::Map(members)
     }
 }
@@ -3099,16 +3083,16 @@ impl FromNode for InstanceInfo {
     }
 }
 
-impl ToNode for InstanceInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deregisterTime", &self.deregister_time);
-        node::put(&mut members, "iamSessionArn", &self.iam_session_arn);
-        node::put(&mut members, "iamUserArn", &self.iam_user_arn);
-        node::put(&mut members, "instanceArn", &self.instance_arn);
-        node::put(&mut members, "instanceName", &self.instance_name);
-        node::put(&mut members, "registerTime", &self.register_time);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for InstanceInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "deregisterTime", self.deregister_time);
+        node::put(&mut members, "iamSessionArn", self.iam_session_arn);
+        node::put(&mut members, "iamUserArn", self.iam_user_arn);
+        node::put(&mut members, "instanceArn", self.instance_arn);
+        node::put(&mut members, "instanceName", self.instance_name);
+        node::put(&mut members, "registerTime", self.register_time);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -3137,15 +3121,15 @@ impl FromNode for InstanceSummary {
     }
 }
 
-impl ToNode for InstanceSummary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "instanceId", &self.instance_id);
-        node::put(&mut members, "instanceType", &self.instance_type);
-        node::put(&mut members, "lastUpdatedAt", &self.last_updated_at);
-        node::put(&mut members, "lifecycleEvents", &self.lifecycle_events);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for InstanceSummary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "instanceId", self.instance_id);
+        node::put(&mut members, "instanceType", self.instance_type);
+        node::put(&mut members, "lastUpdatedAt", self.last_updated_at);
+        node::put(&mut members, "lifecycleEvents", self.lifecycle_events);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -3176,16 +3160,16 @@ impl FromNode for InstanceTarget {
     }
 }
 
-impl ToNode for InstanceTarget {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "instanceLabel", &self.instance_label);
-        node::put(&mut members, "lastUpdatedAt", &self.last_updated_at);
-        node::put(&mut members, "lifecycleEvents", &self.lifecycle_events);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetArn", &self.target_arn);
-        node::put(&mut members, "targetId", &self.target_id);
+impl IntoNode for InstanceTarget {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "instanceLabel", self.instance_label);
+        node::put(&mut members, "lastUpdatedAt", self.last_updated_at);
+        node::put(&mut members, "lifecycleEvents", self.lifecycle_events);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetArn", self.target_arn);
+        node::put(&mut members, "targetId", self.target_id);
         Node::Map(members)
     }
 }
@@ -3212,14 +3196,14 @@ impl FromNode for LambdaFunctionInfo {
     }
 }
 
-impl ToNode for LambdaFunctionInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "currentVersion", &self.current_version);
-        node::put(&mut members, "functionAlias", &self.function_alias);
-        node::put(&mut members, "functionName", &self.function_name);
-        node::put(&mut members, "targetVersion", &self.target_version);
-        node::put(&mut members, "targetVersionWeight", &self.target_version_weight);
+impl IntoNode for LambdaFunctionInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "currentVersion", self.current_version);
+        node::put(&mut members, "functionAlias", self.function_alias);
+        node::put(&mut members, "functionName", self.function_name);
+        node::put(&mut members, "targetVersion", self.target_version);
+        node::put(&mut members, "targetVersionWeight", self.target_version_weight);
         Node::Map(members)
     }
 }
@@ -3250,16 +3234,16 @@ impl FromNode for LambdaTarget {
     }
 }
 
-impl ToNode for LambdaTarget {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "lambdaFunctionInfo", &self.lambda_function_info);
-        node::put(&mut members, "lastUpdatedAt", &self.last_updated_at);
-        node::put(&mut members, "lifecycleEvents", &self.lifecycle_events);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "targetArn", &self.target_arn);
-        node::put(&mut members, "targetId", &self.target_id);
+impl IntoNode for LambdaTarget {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "lambdaFunctionInfo", self.lambda_function_info);
+        node::put(&mut members, "lastUpdatedAt", self.last_updated_at);
+        node::put(&mut members, "lifecycleEvents", self.lifecycle_events);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "targetArn", self.target_arn);
+        node::put(&mut members, "targetId", self.target_id);
         Node::Map(members)
     }
 }
@@ -3284,13 +3268,13 @@ impl FromNode for LastDeploymentInfo {
     }
 }
 
-impl ToNode for LastDeploymentInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "createTime", &self.create_time);
-        node::put(&mut members, "deploymentId", &self.deployment_id);
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for LastDeploymentInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "createTime", self.create_time);
+        node::put(&mut members, "deploymentId", self.deployment_id);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -3317,14 +3301,14 @@ impl FromNode for LifecycleEvent {
     }
 }
 
-impl ToNode for LifecycleEvent {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "diagnostics", &self.diagnostics);
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "lifecycleEventName", &self.lifecycle_event_name);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for LifecycleEvent {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "diagnostics", self.diagnostics);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "lifecycleEventName", self.lifecycle_event_name);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -3347,12 +3331,12 @@ impl FromNode for LoadBalancerInfo {
     }
 }
 
-impl ToNode for LoadBalancerInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "elbInfoList", &self.elb_info_list);
-        node::put(&mut members, "targetGroupInfoList", &self.target_group_info_list);
-        node::put(&mut members, "targetGroupPairInfoList", &self.target_group_pair_info_list);
+impl IntoNode for LoadBalancerInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "elbInfoList", self.elb_info_list);
+        node::put(&mut members, "targetGroupInfoList", self.target_group_info_list);
+        node::put(&mut members, "targetGroupPairInfoList", self.target_group_pair_info_list);
         Node::Map(members)
     }
 }
@@ -3373,11 +3357,11 @@ impl FromNode for MinimumHealthyHosts {
     }
 }
 
-impl ToNode for MinimumHealthyHosts {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "type", &self.type_);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for MinimumHealthyHosts {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "type", self.type_);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -3398,11 +3382,11 @@ impl FromNode for MinimumHealthyHostsPerZone {
     }
 }
 
-impl ToNode for MinimumHealthyHostsPerZone {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "type", &self.type_);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for MinimumHealthyHostsPerZone {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "type", self.type_);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -3421,10 +3405,10 @@ impl FromNode for OnPremisesTagSet {
     }
 }
 
-impl ToNode for OnPremisesTagSet {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "onPremisesTagSetList", &self.on_premises_tag_set_list);
+impl IntoNode for OnPremisesTagSet {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "onPremisesTagSetList", self.on_premises_tag_set_list);
         Node::Map(members)
     }
 }
@@ -3445,11 +3429,11 @@ impl FromNode for RawString {
     }
 }
 
-impl ToNode for RawString {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "content", &self.content);
-        node::put(&mut members, "sha256", &self.sha256);
+impl IntoNode for RawString {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "content", self.content);
+        node::put(&mut members, "sha256", self.sha256);
         Node::Map(members)
     }
 }
@@ -3474,18 +3458,18 @@ impl FromNode for RelatedDeployments {
     }
 }
 
-impl ToNode for RelatedDeployments {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
+impl IntoNode for RelatedDeployments {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
         node::put(
             &mut members,
             "autoUpdateOutdatedInstancesDeploymentIds",
-            &self.auto_update_outdated_instances_deployment_ids,
+            self.auto_update_outdated_instances_deployment_ids,
         );
         node::put(
             &mut members,
             "autoUpdateOutdatedInstancesRootDeploymentId",
-            &self.auto_update_outdated_instances_root_deployment_id,
+            self.auto_update_outdated_instances_root_deployment_id,
         );
         Node::Map(members)
     }
@@ -3507,11 +3491,11 @@ impl FromNode for RevisionInfo {
     }
 }
 
-impl ToNode for RevisionInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "genericRevisionInfo", &self.generic_revision_info);
-        node::put(&mut members, "revisionLocation", &self.revision_location);
+impl IntoNode for RevisionInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "genericRevisionInfo", self.generic_revision_info);
+        node::put(&mut members, "revisionLocation", self.revision_location);
         Node::Map(members)
     }
 }
@@ -3538,14 +3522,14 @@ impl FromNode for RevisionLocation {
     }
 }
 
-impl ToNode for RevisionLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "appSpecContent", &self.app_spec_content);
-        node::put(&mut members, "gitHubLocation", &self.git_hub_location);
-        node::put(&mut members, "revisionType", &self.revision_type);
-        node::put(&mut members, "s3Location", &self.s3_location);
-        node::put(&mut members, "string", &self.string);
+impl IntoNode for RevisionLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "appSpecContent", self.app_spec_content);
+        node::put(&mut members, "gitHubLocation", self.git_hub_location);
+        node::put(&mut members, "revisionType", self.revision_type);
+        node::put(&mut members, "s3Location", self.s3_location);
+        node::put(&mut members, "string", self.string);
         Node::Map(members)
     }
 }
@@ -3570,12 +3554,12 @@ impl FromNode for RollbackInfo {
     }
 }
 
-impl ToNode for RollbackInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "rollbackDeploymentId", &self.rollback_deployment_id);
-        node::put(&mut members, "rollbackMessage", &self.rollback_message);
-        node::put(&mut members, "rollbackTriggeringDeploymentId", &self.rollback_triggering_deployment_id);
+impl IntoNode for RollbackInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "rollbackDeploymentId", self.rollback_deployment_id);
+        node::put(&mut members, "rollbackMessage", self.rollback_message);
+        node::put(&mut members, "rollbackTriggeringDeploymentId", self.rollback_triggering_deployment_id);
         Node::Map(members)
     }
 }
@@ -3602,14 +3586,14 @@ impl FromNode for S3Location {
     }
 }
 
-impl ToNode for S3Location {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "bucket", &self.bucket);
-        node::put(&mut members, "bundleType", &self.bundle_type);
-        node::put(&mut members, "eTag", &self.e_tag);
-        node::put(&mut members, "key", &self.key);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for S3Location {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "bucket", self.bucket);
+        node::put(&mut members, "bundleType", self.bundle_type);
+        node::put(&mut members, "eTag", self.e_tag);
+        node::put(&mut members, "key", self.key);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -3630,11 +3614,11 @@ impl FromNode for Tag {
     }
 }
 
-impl ToNode for Tag {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Key", &self.key);
-        node::put(&mut members, "Value", &self.value);
+impl IntoNode for Tag {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Key", self.key);
+        node::put(&mut members, "Value", self.value);
         Node::Map(members)
     }
 }
@@ -3657,12 +3641,12 @@ impl FromNode for TagFilter {
     }
 }
 
-impl ToNode for TagFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Key", &self.key);
-        node::put(&mut members, "Type", &self.type_);
-        node::put(&mut members, "Value", &self.value);
+impl IntoNode for TagFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Key", self.key);
+        node::put(&mut members, "Type", self.type_);
+        node::put(&mut members, "Value", self.value);
         Node::Map(members)
     }
 }
@@ -3679,10 +3663,10 @@ impl FromNode for TargetGroupInfo {
     }
 }
 
-impl ToNode for TargetGroupInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for TargetGroupInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -3705,12 +3689,12 @@ impl FromNode for TargetGroupPairInfo {
     }
 }
 
-impl ToNode for TargetGroupPairInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "prodTrafficRoute", &self.prod_traffic_route);
-        node::put(&mut members, "targetGroups", &self.target_groups);
-        node::put(&mut members, "testTrafficRoute", &self.test_traffic_route);
+impl IntoNode for TargetGroupPairInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "prodTrafficRoute", self.prod_traffic_route);
+        node::put(&mut members, "targetGroups", self.target_groups);
+        node::put(&mut members, "testTrafficRoute", self.test_traffic_route);
         Node::Map(members)
     }
 }
@@ -3733,12 +3717,12 @@ impl FromNode for TargetInstances {
     }
 }
 
-impl ToNode for TargetInstances {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "autoScalingGroups", &self.auto_scaling_groups);
-        node::put(&mut members, "ec2TagSet", &self.ec2_tag_set);
-        node::put(&mut members, "tagFilters", &self.tag_filters);
+impl IntoNode for TargetInstances {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "autoScalingGroups", self.auto_scaling_groups);
+        node::put(&mut members, "ec2TagSet", self.ec2_tag_set);
+        node::put(&mut members, "tagFilters", self.tag_filters);
         Node::Map(members)
     }
 }
@@ -3759,11 +3743,11 @@ impl FromNode for TimeBasedCanary {
     }
 }
 
-impl ToNode for TimeBasedCanary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "canaryInterval", &self.canary_interval);
-        node::put(&mut members, "canaryPercentage", &self.canary_percentage);
+impl IntoNode for TimeBasedCanary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "canaryInterval", self.canary_interval);
+        node::put(&mut members, "canaryPercentage", self.canary_percentage);
         Node::Map(members)
     }
 }
@@ -3784,11 +3768,11 @@ impl FromNode for TimeBasedLinear {
     }
 }
 
-impl ToNode for TimeBasedLinear {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "linearInterval", &self.linear_interval);
-        node::put(&mut members, "linearPercentage", &self.linear_percentage);
+impl IntoNode for TimeBasedLinear {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "linearInterval", self.linear_interval);
+        node::put(&mut members, "linearPercentage", self.linear_percentage);
         Node::Map(members)
     }
 }
@@ -3809,11 +3793,11 @@ impl FromNode for TimeRange {
     }
 }
 
-impl ToNode for TimeRange {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "end", &self.end);
-        node::put(&mut members, "start", &self.start);
+impl IntoNode for TimeRange {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "end", self.end);
+        node::put(&mut members, "start", self.start);
         Node::Map(members)
     }
 }
@@ -3830,10 +3814,10 @@ impl FromNode for TrafficRoute {
     }
 }
 
-impl ToNode for TrafficRoute {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "listenerArns", &self.listener_arns);
+impl IntoNode for TrafficRoute {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "listenerArns", self.listener_arns);
         Node::Map(members)
     }
 }
@@ -3856,12 +3840,12 @@ impl FromNode for TrafficRoutingConfig {
     }
 }
 
-impl ToNode for TrafficRoutingConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "timeBasedCanary", &self.time_based_canary);
-        node::put(&mut members, "timeBasedLinear", &self.time_based_linear);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for TrafficRoutingConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "timeBasedCanary", self.time_based_canary);
+        node::put(&mut members, "timeBasedLinear", self.time_based_linear);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -3884,12 +3868,12 @@ impl FromNode for TriggerConfig {
     }
 }
 
-impl ToNode for TriggerConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "triggerEvents", &self.trigger_events);
-        node::put(&mut members, "triggerName", &self.trigger_name);
-        node::put(&mut members, "triggerTargetArn", &self.trigger_target_arn);
+impl IntoNode for TriggerConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "triggerEvents", self.trigger_events);
+        node::put(&mut members, "triggerName", self.trigger_name);
+        node::put(&mut members, "triggerTargetArn", self.trigger_target_arn);
         Node::Map(members)
     }
 }
@@ -3914,16 +3898,16 @@ impl FromNode for ZonalConfig {
     }
 }
 
-impl ToNode for ZonalConfig {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
+impl IntoNode for ZonalConfig {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
         node::put(
             &mut members,
             "firstZoneMonitorDurationInSeconds",
-            &self.first_zone_monitor_duration_in_seconds,
+            self.first_zone_monitor_duration_in_seconds,
         );
-        node::put(&mut members, "minimumHealthyHostsPerZone", &self.minimum_healthy_hosts_per_zone);
-        node::put(&mut members, "monitorDurationInSeconds", &self.monitor_duration_in_seconds);
+        node::put(&mut members, "minimumHealthyHostsPerZone", self.minimum_healthy_hosts_per_zone);
+        node::put(&mut members, "monitorDurationInSeconds", self.monitor_duration_in_seconds);
         Node::Map(members)
     }
 }

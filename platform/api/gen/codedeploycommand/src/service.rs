@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of CodeDeployCommand that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -48,21 +48,21 @@ impl<T: CodeDeployCommand + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "GetDeploymentSpecification" => {
-                self.0.get_deployment_specification(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_deployment_specification(call, read(input)?).await.map(|output| output.into_node())
             }
             "PollHostCommand" => {
-                self.0.poll_host_command(call, read(input)?).await.map(|output| output.to_node())
+                self.0.poll_host_command(call, read(input)?).await.map(|output| output.into_node())
             }
             "PostHostCommandUpdate" => {
-                self.0.post_host_command_update(call, read(input)?).await.map(|output| output.to_node())
+                self.0.post_host_command_update(call, read(input)?).await.map(|output| output.into_node())
             }
             "PutHostCommandAcknowledgement" => self
                 .0
                 .put_host_command_acknowledgement(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "PutHostCommandComplete" => {
-                self.0.put_host_command_complete(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_host_command_complete(call, read(input)?).await.map(|output| output.into_node())
             }
             other => Err(ApiError::not_implemented(format_args!("codedeploycommand:{other}"))),
         }

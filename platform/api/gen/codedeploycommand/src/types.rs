@@ -2,7 +2,7 @@
 
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetDeploymentSpecificationInput {
@@ -20,11 +20,11 @@ impl FromNode for GetDeploymentSpecificationInput {
     }
 }
 
-impl ToNode for GetDeploymentSpecificationInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "DeploymentExecutionId", &self.deployment_execution_id);
-        node::put(&mut members, "HostIdentifier", &self.host_identifier);
+impl IntoNode for GetDeploymentSpecificationInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "DeploymentExecutionId", self.deployment_execution_id);
+        node::put(&mut members, "HostIdentifier", self.host_identifier);
         Node::Map(members)
     }
 }
@@ -45,11 +45,11 @@ impl FromNode for GetDeploymentSpecificationOutput {
     }
 }
 
-impl ToNode for GetDeploymentSpecificationOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "DeploymentSpecification", &self.deployment_specification);
-        node::put(&mut members, "DeploymentSystem", &self.deployment_system);
+impl IntoNode for GetDeploymentSpecificationOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "DeploymentSpecification", self.deployment_specification);
+        node::put(&mut members, "DeploymentSystem", self.deployment_system);
         Node::Map(members)
     }
 }
@@ -66,10 +66,10 @@ impl FromNode for PollHostCommandInput {
     }
 }
 
-impl ToNode for PollHostCommandInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "HostIdentifier", &self.host_identifier);
+impl IntoNode for PollHostCommandInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "HostIdentifier", self.host_identifier);
         Node::Map(members)
     }
 }
@@ -86,10 +86,10 @@ impl FromNode for PollHostCommandOutput {
     }
 }
 
-impl ToNode for PollHostCommandOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "HostCommand", &self.host_command);
+impl IntoNode for PollHostCommandOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "HostCommand", self.host_command);
         Node::Map(members)
     }
 }
@@ -112,12 +112,12 @@ impl FromNode for PostHostCommandUpdateInput {
     }
 }
 
-impl ToNode for PostHostCommandUpdateInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Diagnostics", &self.diagnostics);
-        node::put(&mut members, "EstimatedCompletionTime", &self.estimated_completion_time);
-        node::put(&mut members, "HostCommandIdentifier", &self.host_command_identifier);
+impl IntoNode for PostHostCommandUpdateInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Diagnostics", self.diagnostics);
+        node::put(&mut members, "EstimatedCompletionTime", self.estimated_completion_time);
+        node::put(&mut members, "HostCommandIdentifier", self.host_command_identifier);
         Node::Map(members)
     }
 }
@@ -134,10 +134,10 @@ impl FromNode for PostHostCommandUpdateOutput {
     }
 }
 
-impl ToNode for PostHostCommandUpdateOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CommandStatus", &self.command_status);
+impl IntoNode for PostHostCommandUpdateOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "CommandStatus", self.command_status);
         Node::Map(members)
     }
 }
@@ -158,11 +158,11 @@ impl FromNode for PutHostCommandAcknowledgementInput {
     }
 }
 
-impl ToNode for PutHostCommandAcknowledgementInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Diagnostics", &self.diagnostics);
-        node::put(&mut members, "HostCommandIdentifier", &self.host_command_identifier);
+impl IntoNode for PutHostCommandAcknowledgementInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Diagnostics", self.diagnostics);
+        node::put(&mut members, "HostCommandIdentifier", self.host_command_identifier);
         Node::Map(members)
     }
 }
@@ -181,10 +181,10 @@ impl FromNode for PutHostCommandAcknowledgementOutput {
     }
 }
 
-impl ToNode for PutHostCommandAcknowledgementOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CommandStatus", &self.command_status);
+impl IntoNode for PutHostCommandAcknowledgementOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "CommandStatus", self.command_status);
         Node::Map(members)
     }
 }
@@ -207,12 +207,12 @@ impl FromNode for PutHostCommandCompleteInput {
     }
 }
 
-impl ToNode for PutHostCommandCompleteInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CommandStatus", &self.command_status);
-        node::put(&mut members, "Diagnostics", &self.diagnostics);
-        node::put(&mut members, "HostCommandIdentifier", &self.host_command_identifier);
+impl IntoNode for PutHostCommandCompleteInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "CommandStatus", self.command_status);
+        node::put(&mut members, "Diagnostics", self.diagnostics);
+        node::put(&mut members, "HostCommandIdentifier", self.host_command_identifier);
         Node::Map(members)
     }
 }
@@ -227,8 +227,8 @@ impl FromNode for PutHostCommandCompleteOutput {
     }
 }
 
-impl ToNode for PutHostCommandCompleteOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutHostCommandCompleteOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -252,12 +252,12 @@ impl FromNode for DeploymentSpecification {
     }
 }
 
-impl ToNode for DeploymentSpecification {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GenericEnvelope", &self.generic_envelope);
-        node::put(&mut members, "VariantEnvelope", &self.variant_envelope);
-        node::put(&mut members, "VariantId", &self.variant_id);
+impl IntoNode for DeploymentSpecification {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GenericEnvelope", self.generic_envelope);
+        node::put(&mut members, "VariantEnvelope", self.variant_envelope);
+        node::put(&mut members, "VariantId", self.variant_id);
         Node::Map(members)
     }
 }
@@ -278,11 +278,11 @@ impl FromNode for Envelope {
     }
 }
 
-impl ToNode for Envelope {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Format", &self.format);
-        node::put(&mut members, "Payload", &self.payload);
+impl IntoNode for Envelope {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Format", self.format);
+        node::put(&mut members, "Payload", self.payload);
         Node::Map(members)
     }
 }
@@ -309,14 +309,14 @@ impl FromNode for HostCommandInstance {
     }
 }
 
-impl ToNode for HostCommandInstance {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CommandName", &self.command_name);
-        node::put(&mut members, "DeploymentExecutionId", &self.deployment_execution_id);
-        node::put(&mut members, "HostCommandIdentifier", &self.host_command_identifier);
-        node::put(&mut members, "HostIdentifier", &self.host_identifier);
-        node::put(&mut members, "Nonce", &self.nonce);
+impl IntoNode for HostCommandInstance {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "CommandName", self.command_name);
+        node::put(&mut members, "DeploymentExecutionId", self.deployment_execution_id);
+        node::put(&mut members, "HostCommandIdentifier", self.host_command_identifier);
+        node::put(&mut members, "HostIdentifier", self.host_identifier);
+        node::put(&mut members, "Nonce", self.nonce);
         Node::Map(members)
     }
 }

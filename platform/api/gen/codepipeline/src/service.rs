@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of CodePipeline that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -152,73 +152,79 @@ impl<T: CodePipeline + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "AcknowledgeJob" => {
-                self.0.acknowledge_job(call, read(input)?).await.map(|output| output.to_node())
+                self.0.acknowledge_job(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateCustomActionType" => {
-                self.0.create_custom_action_type(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_custom_action_type(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreatePipeline" => {
-                self.0.create_pipeline(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_pipeline(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteCustomActionType" => {
-                self.0.delete_custom_action_type(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_custom_action_type(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeletePipeline" => {
-                self.0.delete_pipeline(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_pipeline(call, read(input)?).await.map(|output| output.into_node())
             }
             "DisableStageTransition" => {
-                self.0.disable_stage_transition(call, read(input)?).await.map(|output| output.to_node())
+                self.0.disable_stage_transition(call, read(input)?).await.map(|output| output.into_node())
             }
             "EnableStageTransition" => {
-                self.0.enable_stage_transition(call, read(input)?).await.map(|output| output.to_node())
+                self.0.enable_stage_transition(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetJobDetails" => {
-                self.0.get_job_details(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_job_details(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetPipeline" => self.0.get_pipeline(call, read(input)?).await.map(|output| output.to_node()),
+            "GetPipeline" => self.0.get_pipeline(call, read(input)?).await.map(|output| output.into_node()),
             "GetPipelineExecution" => {
-                self.0.get_pipeline_execution(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_pipeline_execution(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetPipelineState" => {
-                self.0.get_pipeline_state(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_pipeline_state(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListActionExecutions" => {
-                self.0.list_action_executions(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_action_executions(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListActionTypes" => {
-                self.0.list_action_types(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_action_types(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListPipelineExecutions" => {
-                self.0.list_pipeline_executions(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_pipeline_executions(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListPipelines" => self.0.list_pipelines(call, read(input)?).await.map(|output| output.to_node()),
+            "ListPipelines" => {
+                self.0.list_pipelines(call, read(input)?).await.map(|output| output.into_node())
+            }
             "ListTagsForResource" => {
-                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.into_node())
             }
-            "PollForJobs" => self.0.poll_for_jobs(call, read(input)?).await.map(|output| output.to_node()),
+            "PollForJobs" => self.0.poll_for_jobs(call, read(input)?).await.map(|output| output.into_node()),
             "PutApprovalResult" => {
-                self.0.put_approval_result(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_approval_result(call, read(input)?).await.map(|output| output.into_node())
             }
             "PutJobFailureResult" => {
-                self.0.put_job_failure_result(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_job_failure_result(call, read(input)?).await.map(|output| output.into_node())
             }
             "PutJobSuccessResult" => {
-                self.0.put_job_success_result(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_job_success_result(call, read(input)?).await.map(|output| output.into_node())
             }
             "RetryStageExecution" => {
-                self.0.retry_stage_execution(call, read(input)?).await.map(|output| output.to_node())
+                self.0.retry_stage_execution(call, read(input)?).await.map(|output| output.into_node())
             }
-            "RollbackStage" => self.0.rollback_stage(call, read(input)?).await.map(|output| output.to_node()),
+            "RollbackStage" => {
+                self.0.rollback_stage(call, read(input)?).await.map(|output| output.into_node())
+            }
             "StartPipelineExecution" => {
-                self.0.start_pipeline_execution(call, read(input)?).await.map(|output| output.to_node())
+                self.0.start_pipeline_execution(call, read(input)?).await.map(|output| output.into_node())
             }
             "StopPipelineExecution" => {
-                self.0.stop_pipeline_execution(call, read(input)?).await.map(|output| output.to_node())
+                self.0.stop_pipeline_execution(call, read(input)?).await.map(|output| output.into_node())
             }
-            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagResource" => self.0.untag_resource(call, read(input)?).await.map(|output| output.to_node()),
+            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagResource" => {
+                self.0.untag_resource(call, read(input)?).await.map(|output| output.into_node())
+            }
             "UpdatePipeline" => {
-                self.0.update_pipeline(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_pipeline(call, read(input)?).await.map(|output| output.into_node())
             }
             other => Err(ApiError::not_implemented(format_args!("codepipeline:{other}"))),
         }

@@ -3,7 +3,7 @@
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
 use std::collections::BTreeMap;
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcknowledgeJobInput {
@@ -21,11 +21,11 @@ impl FromNode for AcknowledgeJobInput {
     }
 }
 
-impl ToNode for AcknowledgeJobInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "jobId", &self.job_id);
-        node::put(&mut members, "nonce", &self.nonce);
+impl IntoNode for AcknowledgeJobInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "jobId", self.job_id);
+        node::put(&mut members, "nonce", self.nonce);
         Node::Map(members)
     }
 }
@@ -42,10 +42,10 @@ impl FromNode for AcknowledgeJobOutput {
     }
 }
 
-impl ToNode for AcknowledgeJobOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "status", &self.status);
+impl IntoNode for AcknowledgeJobOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "status", self.status);
         Node::Map(members)
     }
 }
@@ -78,17 +78,17 @@ impl FromNode for CreateCustomActionTypeInput {
     }
 }
 
-impl ToNode for CreateCustomActionTypeInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "category", &self.category);
-        node::put(&mut members, "configurationProperties", &self.configuration_properties);
-        node::put(&mut members, "inputArtifactDetails", &self.input_artifact_details);
-        node::put(&mut members, "outputArtifactDetails", &self.output_artifact_details);
-        node::put(&mut members, "provider", &self.provider);
-        node::put(&mut members, "settings", &self.settings);
-        node::put(&mut members, "tags", &self.tags);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for CreateCustomActionTypeInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "category", self.category);
+        node::put(&mut members, "configurationProperties", self.configuration_properties);
+        node::put(&mut members, "inputArtifactDetails", self.input_artifact_details);
+        node::put(&mut members, "outputArtifactDetails", self.output_artifact_details);
+        node::put(&mut members, "provider", self.provider);
+        node::put(&mut members, "settings", self.settings);
+        node::put(&mut members, "tags", self.tags);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -109,11 +109,11 @@ impl FromNode for CreateCustomActionTypeOutput {
     }
 }
 
-impl ToNode for CreateCustomActionTypeOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionType", &self.action_type);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreateCustomActionTypeOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "actionType", self.action_type);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -134,11 +134,11 @@ impl FromNode for CreatePipelineInput {
     }
 }
 
-impl ToNode for CreatePipelineInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipeline", &self.pipeline);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreatePipelineInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "pipeline", self.pipeline);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -159,11 +159,11 @@ impl FromNode for CreatePipelineOutput {
     }
 }
 
-impl ToNode for CreatePipelineOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipeline", &self.pipeline);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreatePipelineOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "pipeline", self.pipeline);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -186,12 +186,12 @@ impl FromNode for DeleteCustomActionTypeInput {
     }
 }
 
-impl ToNode for DeleteCustomActionTypeInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "category", &self.category);
-        node::put(&mut members, "provider", &self.provider);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for DeleteCustomActionTypeInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "category", self.category);
+        node::put(&mut members, "provider", self.provider);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -206,8 +206,8 @@ impl FromNode for DeleteCustomActionTypeOutput {
     }
 }
 
-impl ToNode for DeleteCustomActionTypeOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteCustomActionTypeOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -225,10 +225,10 @@ impl FromNode for DeletePipelineInput {
     }
 }
 
-impl ToNode for DeletePipelineInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for DeletePipelineInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -243,8 +243,8 @@ impl FromNode for DeletePipelineOutput {
     }
 }
 
-impl ToNode for DeletePipelineOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeletePipelineOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -270,13 +270,13 @@ impl FromNode for DisableStageTransitionInput {
     }
 }
 
-impl ToNode for DisableStageTransitionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "reason", &self.reason);
-        node::put(&mut members, "stageName", &self.stage_name);
-        node::put(&mut members, "transitionType", &self.transition_type);
+impl IntoNode for DisableStageTransitionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "reason", self.reason);
+        node::put(&mut members, "stageName", self.stage_name);
+        node::put(&mut members, "transitionType", self.transition_type);
         Node::Map(members)
     }
 }
@@ -291,8 +291,8 @@ impl FromNode for DisableStageTransitionOutput {
     }
 }
 
-impl ToNode for DisableStageTransitionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DisableStageTransitionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -316,12 +316,12 @@ impl FromNode for EnableStageTransitionInput {
     }
 }
 
-impl ToNode for EnableStageTransitionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "stageName", &self.stage_name);
-        node::put(&mut members, "transitionType", &self.transition_type);
+impl IntoNode for EnableStageTransitionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "stageName", self.stage_name);
+        node::put(&mut members, "transitionType", self.transition_type);
         Node::Map(members)
     }
 }
@@ -336,8 +336,8 @@ impl FromNode for EnableStageTransitionOutput {
     }
 }
 
-impl ToNode for EnableStageTransitionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for EnableStageTransitionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -355,10 +355,10 @@ impl FromNode for GetJobDetailsInput {
     }
 }
 
-impl ToNode for GetJobDetailsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "jobId", &self.job_id);
+impl IntoNode for GetJobDetailsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "jobId", self.job_id);
         Node::Map(members)
     }
 }
@@ -375,10 +375,10 @@ impl FromNode for GetJobDetailsOutput {
     }
 }
 
-impl ToNode for GetJobDetailsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "jobDetails", &self.job_details);
+impl IntoNode for GetJobDetailsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "jobDetails", self.job_details);
         Node::Map(members)
     }
 }
@@ -399,11 +399,11 @@ impl FromNode for GetPipelineInput {
     }
 }
 
-impl ToNode for GetPipelineInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for GetPipelineInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -424,11 +424,11 @@ impl FromNode for GetPipelineOutput {
     }
 }
 
-impl ToNode for GetPipelineOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "metadata", &self.metadata);
-        node::put(&mut members, "pipeline", &self.pipeline);
+impl IntoNode for GetPipelineOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "metadata", self.metadata);
+        node::put(&mut members, "pipeline", self.pipeline);
         Node::Map(members)
     }
 }
@@ -449,11 +449,11 @@ impl FromNode for GetPipelineExecutionInput {
     }
 }
 
-impl ToNode for GetPipelineExecutionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
+impl IntoNode for GetPipelineExecutionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
         Node::Map(members)
     }
 }
@@ -472,10 +472,10 @@ impl FromNode for GetPipelineExecutionOutput {
     }
 }
 
-impl ToNode for GetPipelineExecutionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecution", &self.pipeline_execution);
+impl IntoNode for GetPipelineExecutionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipelineExecution", self.pipeline_execution);
         Node::Map(members)
     }
 }
@@ -492,10 +492,10 @@ impl FromNode for GetPipelineStateInput {
     }
 }
 
-impl ToNode for GetPipelineStateInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for GetPipelineStateInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -522,14 +522,14 @@ impl FromNode for GetPipelineStateOutput {
     }
 }
 
-impl ToNode for GetPipelineStateOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "pipelineVersion", &self.pipeline_version);
-        node::put(&mut members, "stageStates", &self.stage_states);
-        node::put(&mut members, "updated", &self.updated);
+impl IntoNode for GetPipelineStateOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "pipelineVersion", self.pipeline_version);
+        node::put(&mut members, "stageStates", self.stage_states);
+        node::put(&mut members, "updated", self.updated);
         Node::Map(members)
     }
 }
@@ -554,13 +554,13 @@ impl FromNode for ListActionExecutionsInput {
     }
 }
 
-impl ToNode for ListActionExecutionsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filter", &self.filter);
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
+impl IntoNode for ListActionExecutionsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "filter", self.filter);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
         Node::Map(members)
     }
 }
@@ -581,11 +581,11 @@ impl FromNode for ListActionExecutionsOutput {
     }
 }
 
-impl ToNode for ListActionExecutionsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionExecutionDetails", &self.action_execution_details);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListActionExecutionsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "actionExecutionDetails", self.action_execution_details);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -608,12 +608,12 @@ impl FromNode for ListActionTypesInput {
     }
 }
 
-impl ToNode for ListActionTypesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionOwnerFilter", &self.action_owner_filter);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "regionFilter", &self.region_filter);
+impl IntoNode for ListActionTypesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "actionOwnerFilter", self.action_owner_filter);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "regionFilter", self.region_filter);
         Node::Map(members)
     }
 }
@@ -634,11 +634,11 @@ impl FromNode for ListActionTypesOutput {
     }
 }
 
-impl ToNode for ListActionTypesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionTypes", &self.action_types);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListActionTypesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "actionTypes", self.action_types);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -663,13 +663,13 @@ impl FromNode for ListPipelineExecutionsInput {
     }
 }
 
-impl ToNode for ListPipelineExecutionsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "filter", &self.filter);
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
+impl IntoNode for ListPipelineExecutionsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "filter", self.filter);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
         Node::Map(members)
     }
 }
@@ -690,11 +690,11 @@ impl FromNode for ListPipelineExecutionsOutput {
     }
 }
 
-impl ToNode for ListPipelineExecutionsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "pipelineExecutionSummaries", &self.pipeline_execution_summaries);
+impl IntoNode for ListPipelineExecutionsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "pipelineExecutionSummaries", self.pipeline_execution_summaries);
         Node::Map(members)
     }
 }
@@ -715,11 +715,11 @@ impl FromNode for ListPipelinesInput {
     }
 }
 
-impl ToNode for ListPipelinesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for ListPipelinesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -740,11 +740,11 @@ impl FromNode for ListPipelinesOutput {
     }
 }
 
-impl ToNode for ListPipelinesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "pipelines", &self.pipelines);
+impl IntoNode for ListPipelinesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "pipelines", self.pipelines);
         Node::Map(members)
     }
 }
@@ -767,12 +767,12 @@ impl FromNode for ListTagsForResourceInput {
     }
 }
 
-impl ToNode for ListTagsForResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "maxResults", &self.max_results);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "resourceArn", &self.resource_arn);
+impl IntoNode for ListTagsForResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "maxResults", self.max_results);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "resourceArn", self.resource_arn);
         Node::Map(members)
     }
 }
@@ -793,11 +793,11 @@ impl FromNode for ListTagsForResourceOutput {
     }
 }
 
-impl ToNode for ListTagsForResourceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for ListTagsForResourceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -820,12 +820,12 @@ impl FromNode for PollForJobsInput {
     }
 }
 
-impl ToNode for PollForJobsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionTypeId", &self.action_type_id);
-        node::put(&mut members, "maxBatchSize", &self.max_batch_size);
-        node::put(&mut members, "queryParam", &self.query_param);
+impl IntoNode for PollForJobsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "actionTypeId", self.action_type_id);
+        node::put(&mut members, "maxBatchSize", self.max_batch_size);
+        node::put(&mut members, "queryParam", self.query_param);
         Node::Map(members)
     }
 }
@@ -842,10 +842,10 @@ impl FromNode for PollForJobsOutput {
     }
 }
 
-impl ToNode for PollForJobsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "jobs", &self.jobs);
+impl IntoNode for PollForJobsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "jobs", self.jobs);
         Node::Map(members)
     }
 }
@@ -872,14 +872,14 @@ impl FromNode for PutApprovalResultInput {
     }
 }
 
-impl ToNode for PutApprovalResultInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionName", &self.action_name);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "result", &self.result);
-        node::put(&mut members, "stageName", &self.stage_name);
-        node::put(&mut members, "token", &self.token);
+impl IntoNode for PutApprovalResultInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "actionName", self.action_name);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "result", self.result);
+        node::put(&mut members, "stageName", self.stage_name);
+        node::put(&mut members, "token", self.token);
         Node::Map(members)
     }
 }
@@ -896,10 +896,10 @@ impl FromNode for PutApprovalResultOutput {
     }
 }
 
-impl ToNode for PutApprovalResultOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "approvedAt", &self.approved_at);
+impl IntoNode for PutApprovalResultOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "approvedAt", self.approved_at);
         Node::Map(members)
     }
 }
@@ -920,11 +920,11 @@ impl FromNode for PutJobFailureResultInput {
     }
 }
 
-impl ToNode for PutJobFailureResultInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "failureDetails", &self.failure_details);
-        node::put(&mut members, "jobId", &self.job_id);
+impl IntoNode for PutJobFailureResultInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "failureDetails", self.failure_details);
+        node::put(&mut members, "jobId", self.job_id);
         Node::Map(members)
     }
 }
@@ -939,8 +939,8 @@ impl FromNode for PutJobFailureResultOutput {
     }
 }
 
-impl ToNode for PutJobFailureResultOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutJobFailureResultOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -968,14 +968,14 @@ impl FromNode for PutJobSuccessResultInput {
     }
 }
 
-impl ToNode for PutJobSuccessResultInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "continuationToken", &self.continuation_token);
-        node::put(&mut members, "currentRevision", &self.current_revision);
-        node::put(&mut members, "executionDetails", &self.execution_details);
-        node::put(&mut members, "jobId", &self.job_id);
-        node::put(&mut members, "outputVariables", &self.output_variables);
+impl IntoNode for PutJobSuccessResultInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "continuationToken", self.continuation_token);
+        node::put(&mut members, "currentRevision", self.current_revision);
+        node::put(&mut members, "executionDetails", self.execution_details);
+        node::put(&mut members, "jobId", self.job_id);
+        node::put(&mut members, "outputVariables", self.output_variables);
         Node::Map(members)
     }
 }
@@ -990,8 +990,8 @@ impl FromNode for PutJobSuccessResultOutput {
     }
 }
 
-impl ToNode for PutJobSuccessResultOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutJobSuccessResultOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1017,13 +1017,13 @@ impl FromNode for RetryStageExecutionInput {
     }
 }
 
-impl ToNode for RetryStageExecutionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "retryMode", &self.retry_mode);
-        node::put(&mut members, "stageName", &self.stage_name);
+impl IntoNode for RetryStageExecutionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "retryMode", self.retry_mode);
+        node::put(&mut members, "stageName", self.stage_name);
         Node::Map(members)
     }
 }
@@ -1042,10 +1042,10 @@ impl FromNode for RetryStageExecutionOutput {
     }
 }
 
-impl ToNode for RetryStageExecutionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
+impl IntoNode for RetryStageExecutionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1068,12 +1068,12 @@ impl FromNode for RollbackStageInput {
     }
 }
 
-impl ToNode for RollbackStageInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "stageName", &self.stage_name);
-        node::put(&mut members, "targetPipelineExecutionId", &self.target_pipeline_execution_id);
+impl IntoNode for RollbackStageInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "stageName", self.stage_name);
+        node::put(&mut members, "targetPipelineExecutionId", self.target_pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1092,10 +1092,10 @@ impl FromNode for RollbackStageOutput {
     }
 }
 
-impl ToNode for RollbackStageOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
+impl IntoNode for RollbackStageOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1120,13 +1120,13 @@ impl FromNode for StartPipelineExecutionInput {
     }
 }
 
-impl ToNode for StartPipelineExecutionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "clientRequestToken", &self.client_request_token);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "sourceRevisions", &self.source_revisions);
-        node::put(&mut members, "variables", &self.variables);
+impl IntoNode for StartPipelineExecutionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "clientRequestToken", self.client_request_token);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "sourceRevisions", self.source_revisions);
+        node::put(&mut members, "variables", self.variables);
         Node::Map(members)
     }
 }
@@ -1145,10 +1145,10 @@ impl FromNode for StartPipelineExecutionOutput {
     }
 }
 
-impl ToNode for StartPipelineExecutionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
+impl IntoNode for StartPipelineExecutionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1173,13 +1173,13 @@ impl FromNode for StopPipelineExecutionInput {
     }
 }
 
-impl ToNode for StopPipelineExecutionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "abandon", &self.abandon);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "reason", &self.reason);
+impl IntoNode for StopPipelineExecutionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "abandon", self.abandon);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "reason", self.reason);
         Node::Map(members)
     }
 }
@@ -1198,10 +1198,10 @@ impl FromNode for StopPipelineExecutionOutput {
     }
 }
 
-impl ToNode for StopPipelineExecutionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
+impl IntoNode for StopPipelineExecutionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1222,11 +1222,11 @@ impl FromNode for TagResourceInput {
     }
 }
 
-impl ToNode for TagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for TagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -1241,8 +1241,8 @@ impl FromNode for TagResourceOutput {
     }
 }
 
-impl ToNode for TagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1264,11 +1264,11 @@ impl FromNode for UntagResourceInput {
     }
 }
 
-impl ToNode for UntagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tagKeys", &self.tag_keys);
+impl IntoNode for UntagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -1283,8 +1283,8 @@ impl FromNode for UntagResourceOutput {
     }
 }
 
-impl ToNode for UntagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1302,10 +1302,10 @@ impl FromNode for UpdatePipelineInput {
     }
 }
 
-impl ToNode for UpdatePipelineInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipeline", &self.pipeline);
+impl IntoNode for UpdatePipelineInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipeline", self.pipeline);
         Node::Map(members)
     }
 }
@@ -1322,10 +1322,10 @@ impl FromNode for UpdatePipelineOutput {
     }
 }
 
-impl ToNode for UpdatePipelineOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipeline", &self.pipeline);
+impl IntoNode for UpdatePipelineOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "pipeline", self.pipeline);
         Node::Map(members)
     }
 }
@@ -1348,12 +1348,12 @@ impl FromNode for AWSSessionCredentials {
     }
 }
 
-impl ToNode for AWSSessionCredentials {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "accessKeyId", &self.access_key_id);
-        node::put(&mut members, "secretAccessKey", &self.secret_access_key);
-        node::put(&mut members, "sessionToken", &self.session_token);
+impl IntoNode for AWSSessionCredentials {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "accessKeyId", self.access_key_id);
+        node::put(&mut members, "secretAccessKey", self.secret_access_key);
+        node::put(&mut members, "sessionToken", self.session_token);
         Node::Map(members)
     }
 }
@@ -1370,10 +1370,10 @@ impl FromNode for ActionConfiguration {
     }
 }
 
-impl ToNode for ActionConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "configuration", &self.configuration);
+impl IntoNode for ActionConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "configuration", self.configuration);
         Node::Map(members)
     }
 }
@@ -1404,16 +1404,16 @@ impl FromNode for ActionConfigurationProperty {
     }
 }
 
-impl ToNode for ActionConfigurationProperty {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "key", &self.key);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "queryable", &self.queryable);
-        node::put(&mut members, "required", &self.required);
-        node::put(&mut members, "secret", &self.secret);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ActionConfigurationProperty {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "key", self.key);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "queryable", self.queryable);
+        node::put(&mut members, "required", self.required);
+        node::put(&mut members, "secret", self.secret);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -1434,11 +1434,11 @@ impl FromNode for ActionContext {
     }
 }
 
-impl ToNode for ActionContext {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionExecutionId", &self.action_execution_id);
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for ActionContext {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "actionExecutionId", self.action_execution_id);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -1481,22 +1481,22 @@ impl FromNode for ActionDeclaration {
     }
 }
 
-impl ToNode for ActionDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionTypeId", &self.action_type_id);
-        node::put(&mut members, "commands", &self.commands);
-        node::put(&mut members, "configuration", &self.configuration);
-        node::put(&mut members, "environmentVariables", &self.environment_variables);
-        node::put(&mut members, "inputArtifacts", &self.input_artifacts);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "namespace", &self.namespace);
-        node::put(&mut members, "outputArtifacts", &self.output_artifacts);
-        node::put(&mut members, "outputVariables", &self.output_variables);
-        node::put(&mut members, "region", &self.region);
-        node::put(&mut members, "roleArn", &self.role_arn);
-        node::put(&mut members, "runOrder", &self.run_order);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
+impl IntoNode for ActionDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "actionTypeId", self.action_type_id);
+        node::put(&mut members, "commands", self.commands);
+        node::put(&mut members, "configuration", self.configuration);
+        node::put(&mut members, "environmentVariables", self.environment_variables);
+        node::put(&mut members, "inputArtifacts", self.input_artifacts);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "namespace", self.namespace);
+        node::put(&mut members, "outputArtifacts", self.output_artifacts);
+        node::put(&mut members, "outputVariables", self.output_variables);
+        node::put(&mut members, "region", self.region);
+        node::put(&mut members, "roleArn", self.role_arn);
+        node::put(&mut members, "runOrder", self.run_order);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
         Node::Map(members)
     }
 }
@@ -1535,20 +1535,20 @@ impl FromNode for ActionExecution {
     }
 }
 
-impl ToNode for ActionExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionExecutionId", &self.action_execution_id);
-        node::put(&mut members, "errorDetails", &self.error_details);
-        node::put(&mut members, "externalExecutionId", &self.external_execution_id);
-        node::put(&mut members, "externalExecutionUrl", &self.external_execution_url);
-        node::put(&mut members, "lastStatusChange", &self.last_status_change);
-        node::put(&mut members, "lastUpdatedBy", &self.last_updated_by);
-        node::put(&mut members, "logStreamARN", &self.log_stream_arn);
-        node::put(&mut members, "percentComplete", &self.percent_complete);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "summary", &self.summary);
-        node::put(&mut members, "token", &self.token);
+impl IntoNode for ActionExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(11);
+        node::put(&mut members, "actionExecutionId", self.action_execution_id);
+        node::put(&mut members, "errorDetails", self.error_details);
+        node::put(&mut members, "externalExecutionId", self.external_execution_id);
+        node::put(&mut members, "externalExecutionUrl", self.external_execution_url);
+        node::put(&mut members, "lastStatusChange", self.last_status_change);
+        node::put(&mut members, "lastUpdatedBy", self.last_updated_by);
+        node::put(&mut members, "logStreamARN", self.log_stream_arn);
+        node::put(&mut members, "percentComplete", self.percent_complete);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "summary", self.summary);
+        node::put(&mut members, "token", self.token);
         Node::Map(members)
     }
 }
@@ -1587,20 +1587,20 @@ impl FromNode for ActionExecutionDetail {
     }
 }
 
-impl ToNode for ActionExecutionDetail {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionExecutionId", &self.action_execution_id);
-        node::put(&mut members, "actionName", &self.action_name);
-        node::put(&mut members, "input", &self.input);
-        node::put(&mut members, "lastUpdateTime", &self.last_update_time);
-        node::put(&mut members, "output", &self.output);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineVersion", &self.pipeline_version);
-        node::put(&mut members, "stageName", &self.stage_name);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "updatedBy", &self.updated_by);
+impl IntoNode for ActionExecutionDetail {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(11);
+        node::put(&mut members, "actionExecutionId", self.action_execution_id);
+        node::put(&mut members, "actionName", self.action_name);
+        node::put(&mut members, "input", self.input);
+        node::put(&mut members, "lastUpdateTime", self.last_update_time);
+        node::put(&mut members, "output", self.output);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineVersion", self.pipeline_version);
+        node::put(&mut members, "stageName", self.stage_name);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "updatedBy", self.updated_by);
         Node::Map(members)
     }
 }
@@ -1621,11 +1621,11 @@ impl FromNode for ActionExecutionFilter {
     }
 }
 
-impl ToNode for ActionExecutionFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "latestInPipelineExecution", &self.latest_in_pipeline_execution);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
+impl IntoNode for ActionExecutionFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "latestInPipelineExecution", self.latest_in_pipeline_execution);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
         Node::Map(members)
     }
 }
@@ -1656,16 +1656,16 @@ impl FromNode for ActionExecutionInput {
     }
 }
 
-impl ToNode for ActionExecutionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionTypeId", &self.action_type_id);
-        node::put(&mut members, "configuration", &self.configuration);
-        node::put(&mut members, "inputArtifacts", &self.input_artifacts);
-        node::put(&mut members, "namespace", &self.namespace);
-        node::put(&mut members, "region", &self.region);
-        node::put(&mut members, "resolvedConfiguration", &self.resolved_configuration);
-        node::put(&mut members, "roleArn", &self.role_arn);
+impl IntoNode for ActionExecutionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "actionTypeId", self.action_type_id);
+        node::put(&mut members, "configuration", self.configuration);
+        node::put(&mut members, "inputArtifacts", self.input_artifacts);
+        node::put(&mut members, "namespace", self.namespace);
+        node::put(&mut members, "region", self.region);
+        node::put(&mut members, "resolvedConfiguration", self.resolved_configuration);
+        node::put(&mut members, "roleArn", self.role_arn);
         Node::Map(members)
     }
 }
@@ -1688,12 +1688,12 @@ impl FromNode for ActionExecutionOutput {
     }
 }
 
-impl ToNode for ActionExecutionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "executionResult", &self.execution_result);
-        node::put(&mut members, "outputArtifacts", &self.output_artifacts);
-        node::put(&mut members, "outputVariables", &self.output_variables);
+impl IntoNode for ActionExecutionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "executionResult", self.execution_result);
+        node::put(&mut members, "outputArtifacts", self.output_artifacts);
+        node::put(&mut members, "outputVariables", self.output_variables);
         Node::Map(members)
     }
 }
@@ -1720,14 +1720,14 @@ impl FromNode for ActionExecutionResult {
     }
 }
 
-impl ToNode for ActionExecutionResult {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorDetails", &self.error_details);
-        node::put(&mut members, "externalExecutionId", &self.external_execution_id);
-        node::put(&mut members, "externalExecutionSummary", &self.external_execution_summary);
-        node::put(&mut members, "externalExecutionUrl", &self.external_execution_url);
-        node::put(&mut members, "logStreamARN", &self.log_stream_arn);
+impl IntoNode for ActionExecutionResult {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "errorDetails", self.error_details);
+        node::put(&mut members, "externalExecutionId", self.external_execution_id);
+        node::put(&mut members, "externalExecutionSummary", self.external_execution_summary);
+        node::put(&mut members, "externalExecutionUrl", self.external_execution_url);
+        node::put(&mut members, "logStreamARN", self.log_stream_arn);
         Node::Map(members)
     }
 }
@@ -1750,12 +1750,12 @@ impl FromNode for ActionRevision {
     }
 }
 
-impl ToNode for ActionRevision {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "revisionChangeId", &self.revision_change_id);
-        node::put(&mut members, "revisionId", &self.revision_id);
+impl IntoNode for ActionRevision {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "revisionChangeId", self.revision_change_id);
+        node::put(&mut members, "revisionId", self.revision_id);
         Node::Map(members)
     }
 }
@@ -1782,14 +1782,14 @@ impl FromNode for ActionState {
     }
 }
 
-impl ToNode for ActionState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionName", &self.action_name);
-        node::put(&mut members, "currentRevision", &self.current_revision);
-        node::put(&mut members, "entityUrl", &self.entity_url);
-        node::put(&mut members, "latestExecution", &self.latest_execution);
-        node::put(&mut members, "revisionUrl", &self.revision_url);
+impl IntoNode for ActionState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "actionName", self.action_name);
+        node::put(&mut members, "currentRevision", self.current_revision);
+        node::put(&mut members, "entityUrl", self.entity_url);
+        node::put(&mut members, "latestExecution", self.latest_execution);
+        node::put(&mut members, "revisionUrl", self.revision_url);
         Node::Map(members)
     }
 }
@@ -1816,14 +1816,14 @@ impl FromNode for ActionType {
     }
 }
 
-impl ToNode for ActionType {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionConfigurationProperties", &self.action_configuration_properties);
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "inputArtifactDetails", &self.input_artifact_details);
-        node::put(&mut members, "outputArtifactDetails", &self.output_artifact_details);
-        node::put(&mut members, "settings", &self.settings);
+impl IntoNode for ActionType {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "actionConfigurationProperties", self.action_configuration_properties);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "inputArtifactDetails", self.input_artifact_details);
+        node::put(&mut members, "outputArtifactDetails", self.output_artifact_details);
+        node::put(&mut members, "settings", self.settings);
         Node::Map(members)
     }
 }
@@ -1848,13 +1848,13 @@ impl FromNode for ActionTypeId {
     }
 }
 
-impl ToNode for ActionTypeId {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "category", &self.category);
-        node::put(&mut members, "owner", &self.owner);
-        node::put(&mut members, "provider", &self.provider);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for ActionTypeId {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "category", self.category);
+        node::put(&mut members, "owner", self.owner);
+        node::put(&mut members, "provider", self.provider);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -1879,13 +1879,13 @@ impl FromNode for ActionTypeSettings {
     }
 }
 
-impl ToNode for ActionTypeSettings {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "entityUrlTemplate", &self.entity_url_template);
-        node::put(&mut members, "executionUrlTemplate", &self.execution_url_template);
-        node::put(&mut members, "revisionUrlTemplate", &self.revision_url_template);
-        node::put(&mut members, "thirdPartyConfigurationUrl", &self.third_party_configuration_url);
+impl IntoNode for ActionTypeSettings {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "entityUrlTemplate", self.entity_url_template);
+        node::put(&mut members, "executionUrlTemplate", self.execution_url_template);
+        node::put(&mut members, "revisionUrlTemplate", self.revision_url_template);
+        node::put(&mut members, "thirdPartyConfigurationUrl", self.third_party_configuration_url);
         Node::Map(members)
     }
 }
@@ -1906,11 +1906,11 @@ impl FromNode for ApprovalResult {
     }
 }
 
-impl ToNode for ApprovalResult {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "summary", &self.summary);
+impl IntoNode for ApprovalResult {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "summary", self.summary);
         Node::Map(members)
     }
 }
@@ -1933,12 +1933,12 @@ impl FromNode for Artifact {
     }
 }
 
-impl ToNode for Artifact {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "revision", &self.revision);
+impl IntoNode for Artifact {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "revision", self.revision);
         Node::Map(members)
     }
 }
@@ -1959,11 +1959,11 @@ impl FromNode for ArtifactDetail {
     }
 }
 
-impl ToNode for ArtifactDetail {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "s3location", &self.s3location);
+impl IntoNode for ArtifactDetail {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "s3location", self.s3location);
         Node::Map(members)
     }
 }
@@ -1984,11 +1984,11 @@ impl FromNode for ArtifactDetails {
     }
 }
 
-impl ToNode for ArtifactDetails {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "maximumCount", &self.maximum_count);
-        node::put(&mut members, "minimumCount", &self.minimum_count);
+impl IntoNode for ArtifactDetails {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "maximumCount", self.maximum_count);
+        node::put(&mut members, "minimumCount", self.minimum_count);
         Node::Map(members)
     }
 }
@@ -2009,11 +2009,11 @@ impl FromNode for ArtifactLocation {
     }
 }
 
-impl ToNode for ArtifactLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "s3Location", &self.s3_location);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ArtifactLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "s3Location", self.s3_location);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2042,15 +2042,15 @@ impl FromNode for ArtifactRevision {
     }
 }
 
-impl ToNode for ArtifactRevision {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "revisionChangeIdentifier", &self.revision_change_identifier);
-        node::put(&mut members, "revisionId", &self.revision_id);
-        node::put(&mut members, "revisionSummary", &self.revision_summary);
-        node::put(&mut members, "revisionUrl", &self.revision_url);
+impl IntoNode for ArtifactRevision {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "revisionChangeIdentifier", self.revision_change_identifier);
+        node::put(&mut members, "revisionId", self.revision_id);
+        node::put(&mut members, "revisionSummary", self.revision_summary);
+        node::put(&mut members, "revisionUrl", self.revision_url);
         Node::Map(members)
     }
 }
@@ -2073,12 +2073,12 @@ impl FromNode for ArtifactStore {
     }
 }
 
-impl ToNode for ArtifactStore {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "location", &self.location);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for ArtifactStore {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "location", self.location);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2095,10 +2095,10 @@ impl FromNode for BeforeEntryConditions {
     }
 }
 
-impl ToNode for BeforeEntryConditions {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "conditions", &self.conditions);
+impl IntoNode for BeforeEntryConditions {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "conditions", self.conditions);
         Node::Map(members)
     }
 }
@@ -2119,11 +2119,11 @@ impl FromNode for BlockerDeclaration {
     }
 }
 
-impl ToNode for BlockerDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for BlockerDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2144,11 +2144,11 @@ impl FromNode for Condition {
     }
 }
 
-impl ToNode for Condition {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "result", &self.result);
-        node::put(&mut members, "rules", &self.rules);
+impl IntoNode for Condition {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "result", self.result);
+        node::put(&mut members, "rules", self.rules);
         Node::Map(members)
     }
 }
@@ -2171,12 +2171,12 @@ impl FromNode for ConditionExecution {
     }
 }
 
-impl ToNode for ConditionExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "lastStatusChange", &self.last_status_change);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "summary", &self.summary);
+impl IntoNode for ConditionExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "lastStatusChange", self.last_status_change);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "summary", self.summary);
         Node::Map(members)
     }
 }
@@ -2197,11 +2197,11 @@ impl FromNode for ConditionState {
     }
 }
 
-impl ToNode for ConditionState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "latestExecution", &self.latest_execution);
-        node::put(&mut members, "ruleStates", &self.rule_states);
+impl IntoNode for ConditionState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "latestExecution", self.latest_execution);
+        node::put(&mut members, "ruleStates", self.rule_states);
         Node::Map(members)
     }
 }
@@ -2226,13 +2226,13 @@ impl FromNode for CurrentRevision {
     }
 }
 
-impl ToNode for CurrentRevision {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "changeIdentifier", &self.change_identifier);
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "revision", &self.revision);
-        node::put(&mut members, "revisionSummary", &self.revision_summary);
+impl IntoNode for CurrentRevision {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "changeIdentifier", self.change_identifier);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "revision", self.revision);
+        node::put(&mut members, "revisionSummary", self.revision_summary);
         Node::Map(members)
     }
 }
@@ -2253,11 +2253,11 @@ impl FromNode for EncryptionKey {
     }
 }
 
-impl ToNode for EncryptionKey {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for EncryptionKey {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2280,12 +2280,12 @@ impl FromNode for EnvironmentVariable {
     }
 }
 
-impl ToNode for EnvironmentVariable {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "type", &self.type_);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for EnvironmentVariable {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "type", self.type_);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -2306,11 +2306,11 @@ impl FromNode for ErrorDetails {
     }
 }
 
-impl ToNode for ErrorDetails {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "code", &self.code);
-        node::put(&mut members, "message", &self.message);
+impl IntoNode for ErrorDetails {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "code", self.code);
+        node::put(&mut members, "message", self.message);
         Node::Map(members)
     }
 }
@@ -2333,12 +2333,12 @@ impl FromNode for ExecutionDetails {
     }
 }
 
-impl ToNode for ExecutionDetails {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "externalExecutionId", &self.external_execution_id);
-        node::put(&mut members, "percentComplete", &self.percent_complete);
-        node::put(&mut members, "summary", &self.summary);
+impl IntoNode for ExecutionDetails {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "externalExecutionId", self.external_execution_id);
+        node::put(&mut members, "percentComplete", self.percent_complete);
+        node::put(&mut members, "summary", self.summary);
         Node::Map(members)
     }
 }
@@ -2359,11 +2359,11 @@ impl FromNode for ExecutionTrigger {
     }
 }
 
-impl ToNode for ExecutionTrigger {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "triggerDetail", &self.trigger_detail);
-        node::put(&mut members, "triggerType", &self.trigger_type);
+impl IntoNode for ExecutionTrigger {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "triggerDetail", self.trigger_detail);
+        node::put(&mut members, "triggerType", self.trigger_type);
         Node::Map(members)
     }
 }
@@ -2386,12 +2386,12 @@ impl FromNode for FailureConditions {
     }
 }
 
-impl ToNode for FailureConditions {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "conditions", &self.conditions);
-        node::put(&mut members, "result", &self.result);
-        node::put(&mut members, "retryConfiguration", &self.retry_configuration);
+impl IntoNode for FailureConditions {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "conditions", self.conditions);
+        node::put(&mut members, "result", self.result);
+        node::put(&mut members, "retryConfiguration", self.retry_configuration);
         Node::Map(members)
     }
 }
@@ -2414,12 +2414,12 @@ impl FromNode for FailureDetails {
     }
 }
 
-impl ToNode for FailureDetails {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "externalExecutionId", &self.external_execution_id);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for FailureDetails {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "externalExecutionId", self.external_execution_id);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -2440,11 +2440,11 @@ impl FromNode for GitBranchFilterCriteria {
     }
 }
 
-impl ToNode for GitBranchFilterCriteria {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "excludes", &self.excludes);
-        node::put(&mut members, "includes", &self.includes);
+impl IntoNode for GitBranchFilterCriteria {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "excludes", self.excludes);
+        node::put(&mut members, "includes", self.includes);
         Node::Map(members)
     }
 }
@@ -2467,12 +2467,12 @@ impl FromNode for GitConfiguration {
     }
 }
 
-impl ToNode for GitConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pullRequest", &self.pull_request);
-        node::put(&mut members, "push", &self.push);
-        node::put(&mut members, "sourceActionName", &self.source_action_name);
+impl IntoNode for GitConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "pullRequest", self.pull_request);
+        node::put(&mut members, "push", self.push);
+        node::put(&mut members, "sourceActionName", self.source_action_name);
         Node::Map(members)
     }
 }
@@ -2493,11 +2493,11 @@ impl FromNode for GitFilePathFilterCriteria {
     }
 }
 
-impl ToNode for GitFilePathFilterCriteria {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "excludes", &self.excludes);
-        node::put(&mut members, "includes", &self.includes);
+impl IntoNode for GitFilePathFilterCriteria {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "excludes", self.excludes);
+        node::put(&mut members, "includes", self.includes);
         Node::Map(members)
     }
 }
@@ -2520,12 +2520,12 @@ impl FromNode for GitPullRequestFilter {
     }
 }
 
-impl ToNode for GitPullRequestFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branches", &self.branches);
-        node::put(&mut members, "events", &self.events);
-        node::put(&mut members, "filePaths", &self.file_paths);
+impl IntoNode for GitPullRequestFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "branches", self.branches);
+        node::put(&mut members, "events", self.events);
+        node::put(&mut members, "filePaths", self.file_paths);
         Node::Map(members)
     }
 }
@@ -2548,12 +2548,12 @@ impl FromNode for GitPushFilter {
     }
 }
 
-impl ToNode for GitPushFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "branches", &self.branches);
-        node::put(&mut members, "filePaths", &self.file_paths);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for GitPushFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "branches", self.branches);
+        node::put(&mut members, "filePaths", self.file_paths);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -2574,11 +2574,11 @@ impl FromNode for GitTagFilterCriteria {
     }
 }
 
-impl ToNode for GitTagFilterCriteria {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "excludes", &self.excludes);
-        node::put(&mut members, "includes", &self.includes);
+impl IntoNode for GitTagFilterCriteria {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "excludes", self.excludes);
+        node::put(&mut members, "includes", self.includes);
         Node::Map(members)
     }
 }
@@ -2595,10 +2595,10 @@ impl FromNode for InputArtifact {
     }
 }
 
-impl ToNode for InputArtifact {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for InputArtifact {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -2623,13 +2623,13 @@ impl FromNode for Job {
     }
 }
 
-impl ToNode for Job {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "accountId", &self.account_id);
-        node::put(&mut members, "data", &self.data);
-        node::put(&mut members, "id", &self.id);
-        node::put(&mut members, "nonce", &self.nonce);
+impl IntoNode for Job {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "accountId", self.account_id);
+        node::put(&mut members, "data", self.data);
+        node::put(&mut members, "id", self.id);
+        node::put(&mut members, "nonce", self.nonce);
         Node::Map(members)
     }
 }
@@ -2662,17 +2662,17 @@ impl FromNode for JobData {
     }
 }
 
-impl ToNode for JobData {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionConfiguration", &self.action_configuration);
-        node::put(&mut members, "actionTypeId", &self.action_type_id);
-        node::put(&mut members, "artifactCredentials", &self.artifact_credentials);
-        node::put(&mut members, "continuationToken", &self.continuation_token);
-        node::put(&mut members, "encryptionKey", &self.encryption_key);
-        node::put(&mut members, "inputArtifacts", &self.input_artifacts);
-        node::put(&mut members, "outputArtifacts", &self.output_artifacts);
-        node::put(&mut members, "pipelineContext", &self.pipeline_context);
+impl IntoNode for JobData {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "actionConfiguration", self.action_configuration);
+        node::put(&mut members, "actionTypeId", self.action_type_id);
+        node::put(&mut members, "artifactCredentials", self.artifact_credentials);
+        node::put(&mut members, "continuationToken", self.continuation_token);
+        node::put(&mut members, "encryptionKey", self.encryption_key);
+        node::put(&mut members, "inputArtifacts", self.input_artifacts);
+        node::put(&mut members, "outputArtifacts", self.output_artifacts);
+        node::put(&mut members, "pipelineContext", self.pipeline_context);
         Node::Map(members)
     }
 }
@@ -2695,12 +2695,12 @@ impl FromNode for JobDetails {
     }
 }
 
-impl ToNode for JobDetails {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "accountId", &self.account_id);
-        node::put(&mut members, "data", &self.data);
-        node::put(&mut members, "id", &self.id);
+impl IntoNode for JobDetails {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "accountId", self.account_id);
+        node::put(&mut members, "data", self.data);
+        node::put(&mut members, "id", self.id);
         Node::Map(members)
     }
 }
@@ -2721,11 +2721,11 @@ impl FromNode for LatestInPipelineExecutionFilter {
     }
 }
 
-impl ToNode for LatestInPipelineExecutionFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "startTimeRange", &self.start_time_range);
+impl IntoNode for LatestInPipelineExecutionFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "startTimeRange", self.start_time_range);
         Node::Map(members)
     }
 }
@@ -2746,11 +2746,11 @@ impl FromNode for OutputArtifact {
     }
 }
 
-impl ToNode for OutputArtifact {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "files", &self.files);
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for OutputArtifact {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "files", self.files);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -2777,14 +2777,14 @@ impl FromNode for PipelineContext {
     }
 }
 
-impl ToNode for PipelineContext {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "action", &self.action);
-        node::put(&mut members, "pipelineArn", &self.pipeline_arn);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "stage", &self.stage);
+impl IntoNode for PipelineContext {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "action", self.action);
+        node::put(&mut members, "pipelineArn", self.pipeline_arn);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "stage", self.stage);
         Node::Map(members)
     }
 }
@@ -2821,19 +2821,19 @@ impl FromNode for PipelineDeclaration {
     }
 }
 
-impl ToNode for PipelineDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifactStore", &self.artifact_store);
-        node::put(&mut members, "artifactStores", &self.artifact_stores);
-        node::put(&mut members, "executionMode", &self.execution_mode);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "pipelineType", &self.pipeline_type);
-        node::put(&mut members, "roleArn", &self.role_arn);
-        node::put(&mut members, "stages", &self.stages);
-        node::put(&mut members, "triggers", &self.triggers);
-        node::put(&mut members, "variables", &self.variables);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for PipelineDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "artifactStore", self.artifact_store);
+        node::put(&mut members, "artifactStores", self.artifact_stores);
+        node::put(&mut members, "executionMode", self.execution_mode);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "pipelineType", self.pipeline_type);
+        node::put(&mut members, "roleArn", self.role_arn);
+        node::put(&mut members, "stages", self.stages);
+        node::put(&mut members, "triggers", self.triggers);
+        node::put(&mut members, "variables", self.variables);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -2872,20 +2872,20 @@ impl FromNode for PipelineExecution {
     }
 }
 
-impl ToNode for PipelineExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "artifactRevisions", &self.artifact_revisions);
-        node::put(&mut members, "executionMode", &self.execution_mode);
-        node::put(&mut members, "executionType", &self.execution_type);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "pipelineName", &self.pipeline_name);
-        node::put(&mut members, "pipelineVersion", &self.pipeline_version);
-        node::put(&mut members, "rollbackMetadata", &self.rollback_metadata);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "statusSummary", &self.status_summary);
-        node::put(&mut members, "trigger", &self.trigger);
-        node::put(&mut members, "variables", &self.variables);
+impl IntoNode for PipelineExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(11);
+        node::put(&mut members, "artifactRevisions", self.artifact_revisions);
+        node::put(&mut members, "executionMode", self.execution_mode);
+        node::put(&mut members, "executionType", self.execution_type);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "pipelineName", self.pipeline_name);
+        node::put(&mut members, "pipelineVersion", self.pipeline_version);
+        node::put(&mut members, "rollbackMetadata", self.rollback_metadata);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "statusSummary", self.status_summary);
+        node::put(&mut members, "trigger", self.trigger);
+        node::put(&mut members, "variables", self.variables);
         Node::Map(members)
     }
 }
@@ -2904,10 +2904,10 @@ impl FromNode for PipelineExecutionFilter {
     }
 }
 
-impl ToNode for PipelineExecutionFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "succeededInStage", &self.succeeded_in_stage);
+impl IntoNode for PipelineExecutionFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "succeededInStage", self.succeeded_in_stage);
         Node::Map(members)
     }
 }
@@ -2946,20 +2946,20 @@ impl FromNode for PipelineExecutionSummary {
     }
 }
 
-impl ToNode for PipelineExecutionSummary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "executionMode", &self.execution_mode);
-        node::put(&mut members, "executionType", &self.execution_type);
-        node::put(&mut members, "lastUpdateTime", &self.last_update_time);
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "rollbackMetadata", &self.rollback_metadata);
-        node::put(&mut members, "sourceRevisions", &self.source_revisions);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "statusSummary", &self.status_summary);
-        node::put(&mut members, "stopTrigger", &self.stop_trigger);
-        node::put(&mut members, "trigger", &self.trigger);
+impl IntoNode for PipelineExecutionSummary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(11);
+        node::put(&mut members, "executionMode", self.execution_mode);
+        node::put(&mut members, "executionType", self.execution_type);
+        node::put(&mut members, "lastUpdateTime", self.last_update_time);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "rollbackMetadata", self.rollback_metadata);
+        node::put(&mut members, "sourceRevisions", self.source_revisions);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "statusSummary", self.status_summary);
+        node::put(&mut members, "stopTrigger", self.stop_trigger);
+        node::put(&mut members, "trigger", self.trigger);
         Node::Map(members)
     }
 }
@@ -2984,13 +2984,13 @@ impl FromNode for PipelineMetadata {
     }
 }
 
-impl ToNode for PipelineMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "pipelineArn", &self.pipeline_arn);
-        node::put(&mut members, "pollingDisabledAt", &self.polling_disabled_at);
-        node::put(&mut members, "updated", &self.updated);
+impl IntoNode for PipelineMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "pipelineArn", self.pipeline_arn);
+        node::put(&mut members, "pollingDisabledAt", self.polling_disabled_at);
+        node::put(&mut members, "updated", self.updated);
         Node::Map(members)
     }
 }
@@ -3011,13 +3011,13 @@ impl FromNode for PipelineRollbackMetadata {
     }
 }
 
-impl ToNode for PipelineRollbackMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
+impl IntoNode for PipelineRollbackMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
         node::put(
             &mut members,
             "rollbackTargetPipelineExecutionId",
-            &self.rollback_target_pipeline_execution_id,
+            self.rollback_target_pipeline_execution_id,
         );
         Node::Map(members)
     }
@@ -3047,15 +3047,15 @@ impl FromNode for PipelineSummary {
     }
 }
 
-impl ToNode for PipelineSummary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "executionMode", &self.execution_mode);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "pipelineType", &self.pipeline_type);
-        node::put(&mut members, "updated", &self.updated);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for PipelineSummary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "executionMode", self.execution_mode);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "pipelineType", self.pipeline_type);
+        node::put(&mut members, "updated", self.updated);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -3076,11 +3076,11 @@ impl FromNode for PipelineTriggerDeclaration {
     }
 }
 
-impl ToNode for PipelineTriggerDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "gitConfiguration", &self.git_configuration);
-        node::put(&mut members, "providerType", &self.provider_type);
+impl IntoNode for PipelineTriggerDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "gitConfiguration", self.git_configuration);
+        node::put(&mut members, "providerType", self.provider_type);
         Node::Map(members)
     }
 }
@@ -3101,11 +3101,11 @@ impl FromNode for PipelineVariable {
     }
 }
 
-impl ToNode for PipelineVariable {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for PipelineVariable {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -3128,12 +3128,12 @@ impl FromNode for PipelineVariableDeclaration {
     }
 }
 
-impl ToNode for PipelineVariableDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "defaultValue", &self.default_value);
-        node::put(&mut members, "description", &self.description);
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for PipelineVariableDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "defaultValue", self.default_value);
+        node::put(&mut members, "description", self.description);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -3154,11 +3154,11 @@ impl FromNode for ResolvedPipelineVariable {
     }
 }
 
-impl ToNode for ResolvedPipelineVariable {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "resolvedValue", &self.resolved_value);
+impl IntoNode for ResolvedPipelineVariable {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "resolvedValue", self.resolved_value);
         Node::Map(members)
     }
 }
@@ -3175,10 +3175,10 @@ impl FromNode for RetryConfiguration {
     }
 }
 
-impl ToNode for RetryConfiguration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "retryMode", &self.retry_mode);
+impl IntoNode for RetryConfiguration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "retryMode", self.retry_mode);
         Node::Map(members)
     }
 }
@@ -3201,12 +3201,12 @@ impl FromNode for RetryStageMetadata {
     }
 }
 
-impl ToNode for RetryStageMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "autoStageRetryAttempt", &self.auto_stage_retry_attempt);
-        node::put(&mut members, "latestRetryTrigger", &self.latest_retry_trigger);
-        node::put(&mut members, "manualStageRetryAttempt", &self.manual_stage_retry_attempt);
+impl IntoNode for RetryStageMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "autoStageRetryAttempt", self.auto_stage_retry_attempt);
+        node::put(&mut members, "latestRetryTrigger", self.latest_retry_trigger);
+        node::put(&mut members, "manualStageRetryAttempt", self.manual_stage_retry_attempt);
         Node::Map(members)
     }
 }
@@ -3239,17 +3239,17 @@ impl FromNode for RuleDeclaration {
     }
 }
 
-impl ToNode for RuleDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "commands", &self.commands);
-        node::put(&mut members, "configuration", &self.configuration);
-        node::put(&mut members, "inputArtifacts", &self.input_artifacts);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "region", &self.region);
-        node::put(&mut members, "roleArn", &self.role_arn);
-        node::put(&mut members, "ruleTypeId", &self.rule_type_id);
-        node::put(&mut members, "timeoutInMinutes", &self.timeout_in_minutes);
+impl IntoNode for RuleDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "commands", self.commands);
+        node::put(&mut members, "configuration", self.configuration);
+        node::put(&mut members, "inputArtifacts", self.input_artifacts);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "region", self.region);
+        node::put(&mut members, "roleArn", self.role_arn);
+        node::put(&mut members, "ruleTypeId", self.rule_type_id);
+        node::put(&mut members, "timeoutInMinutes", self.timeout_in_minutes);
         Node::Map(members)
     }
 }
@@ -3284,18 +3284,18 @@ impl FromNode for RuleExecution {
     }
 }
 
-impl ToNode for RuleExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorDetails", &self.error_details);
-        node::put(&mut members, "externalExecutionId", &self.external_execution_id);
-        node::put(&mut members, "externalExecutionUrl", &self.external_execution_url);
-        node::put(&mut members, "lastStatusChange", &self.last_status_change);
-        node::put(&mut members, "lastUpdatedBy", &self.last_updated_by);
-        node::put(&mut members, "ruleExecutionId", &self.rule_execution_id);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "summary", &self.summary);
-        node::put(&mut members, "token", &self.token);
+impl IntoNode for RuleExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(9);
+        node::put(&mut members, "errorDetails", self.error_details);
+        node::put(&mut members, "externalExecutionId", self.external_execution_id);
+        node::put(&mut members, "externalExecutionUrl", self.external_execution_url);
+        node::put(&mut members, "lastStatusChange", self.last_status_change);
+        node::put(&mut members, "lastUpdatedBy", self.last_updated_by);
+        node::put(&mut members, "ruleExecutionId", self.rule_execution_id);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "summary", self.summary);
+        node::put(&mut members, "token", self.token);
         Node::Map(members)
     }
 }
@@ -3318,12 +3318,12 @@ impl FromNode for RuleRevision {
     }
 }
 
-impl ToNode for RuleRevision {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "created", &self.created);
-        node::put(&mut members, "revisionChangeId", &self.revision_change_id);
-        node::put(&mut members, "revisionId", &self.revision_id);
+impl IntoNode for RuleRevision {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "created", self.created);
+        node::put(&mut members, "revisionChangeId", self.revision_change_id);
+        node::put(&mut members, "revisionId", self.revision_id);
         Node::Map(members)
     }
 }
@@ -3350,14 +3350,14 @@ impl FromNode for RuleState {
     }
 }
 
-impl ToNode for RuleState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "currentRevision", &self.current_revision);
-        node::put(&mut members, "entityUrl", &self.entity_url);
-        node::put(&mut members, "latestExecution", &self.latest_execution);
-        node::put(&mut members, "revisionUrl", &self.revision_url);
-        node::put(&mut members, "ruleName", &self.rule_name);
+impl IntoNode for RuleState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "currentRevision", self.current_revision);
+        node::put(&mut members, "entityUrl", self.entity_url);
+        node::put(&mut members, "latestExecution", self.latest_execution);
+        node::put(&mut members, "revisionUrl", self.revision_url);
+        node::put(&mut members, "ruleName", self.rule_name);
         Node::Map(members)
     }
 }
@@ -3382,13 +3382,13 @@ impl FromNode for RuleTypeId {
     }
 }
 
-impl ToNode for RuleTypeId {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "category", &self.category);
-        node::put(&mut members, "owner", &self.owner);
-        node::put(&mut members, "provider", &self.provider);
-        node::put(&mut members, "version", &self.version);
+impl IntoNode for RuleTypeId {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "category", self.category);
+        node::put(&mut members, "owner", self.owner);
+        node::put(&mut members, "provider", self.provider);
+        node::put(&mut members, "version", self.version);
         Node::Map(members)
     }
 }
@@ -3409,11 +3409,11 @@ impl FromNode for S3ArtifactLocation {
     }
 }
 
-impl ToNode for S3ArtifactLocation {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "bucketName", &self.bucket_name);
-        node::put(&mut members, "objectKey", &self.object_key);
+impl IntoNode for S3ArtifactLocation {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "bucketName", self.bucket_name);
+        node::put(&mut members, "objectKey", self.object_key);
         Node::Map(members)
     }
 }
@@ -3434,11 +3434,11 @@ impl FromNode for S3Location {
     }
 }
 
-impl ToNode for S3Location {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "bucket", &self.bucket);
-        node::put(&mut members, "key", &self.key);
+impl IntoNode for S3Location {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "bucket", self.bucket);
+        node::put(&mut members, "key", self.key);
         Node::Map(members)
     }
 }
@@ -3463,13 +3463,13 @@ impl FromNode for SourceRevision {
     }
 }
 
-impl ToNode for SourceRevision {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionName", &self.action_name);
-        node::put(&mut members, "revisionId", &self.revision_id);
-        node::put(&mut members, "revisionSummary", &self.revision_summary);
-        node::put(&mut members, "revisionUrl", &self.revision_url);
+impl IntoNode for SourceRevision {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "actionName", self.action_name);
+        node::put(&mut members, "revisionId", self.revision_id);
+        node::put(&mut members, "revisionSummary", self.revision_summary);
+        node::put(&mut members, "revisionUrl", self.revision_url);
         Node::Map(members)
     }
 }
@@ -3492,12 +3492,12 @@ impl FromNode for SourceRevisionOverride {
     }
 }
 
-impl ToNode for SourceRevisionOverride {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionName", &self.action_name);
-        node::put(&mut members, "revisionType", &self.revision_type);
-        node::put(&mut members, "revisionValue", &self.revision_value);
+impl IntoNode for SourceRevisionOverride {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "actionName", self.action_name);
+        node::put(&mut members, "revisionType", self.revision_type);
+        node::put(&mut members, "revisionValue", self.revision_value);
         Node::Map(members)
     }
 }
@@ -3518,11 +3518,11 @@ impl FromNode for StageConditionState {
     }
 }
 
-impl ToNode for StageConditionState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "conditionStates", &self.condition_states);
-        node::put(&mut members, "latestExecution", &self.latest_execution);
+impl IntoNode for StageConditionState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "conditionStates", self.condition_states);
+        node::put(&mut members, "latestExecution", self.latest_execution);
         Node::Map(members)
     }
 }
@@ -3543,11 +3543,11 @@ impl FromNode for StageConditionsExecution {
     }
 }
 
-impl ToNode for StageConditionsExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "summary", &self.summary);
+impl IntoNode for StageConditionsExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "summary", self.summary);
         Node::Map(members)
     }
 }
@@ -3564,10 +3564,10 @@ impl FromNode for StageContext {
     }
 }
 
-impl ToNode for StageContext {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "name", &self.name);
+impl IntoNode for StageContext {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "name", self.name);
         Node::Map(members)
     }
 }
@@ -3596,15 +3596,15 @@ impl FromNode for StageDeclaration {
     }
 }
 
-impl ToNode for StageDeclaration {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actions", &self.actions);
-        node::put(&mut members, "beforeEntry", &self.before_entry);
-        node::put(&mut members, "blockers", &self.blockers);
-        node::put(&mut members, "name", &self.name);
-        node::put(&mut members, "onFailure", &self.on_failure);
-        node::put(&mut members, "onSuccess", &self.on_success);
+impl IntoNode for StageDeclaration {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "actions", self.actions);
+        node::put(&mut members, "beforeEntry", self.before_entry);
+        node::put(&mut members, "blockers", self.blockers);
+        node::put(&mut members, "name", self.name);
+        node::put(&mut members, "onFailure", self.on_failure);
+        node::put(&mut members, "onSuccess", self.on_success);
         Node::Map(members)
     }
 }
@@ -3627,12 +3627,12 @@ impl FromNode for StageExecution {
     }
 }
 
-impl ToNode for StageExecution {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "pipelineExecutionId", &self.pipeline_execution_id);
-        node::put(&mut members, "status", &self.status);
-        node::put(&mut members, "type", &self.type_);
+impl IntoNode for StageExecution {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "pipelineExecutionId", self.pipeline_execution_id);
+        node::put(&mut members, "status", self.status);
+        node::put(&mut members, "type", self.type_);
         Node::Map(members)
     }
 }
@@ -3669,19 +3669,19 @@ impl FromNode for StageState {
     }
 }
 
-impl ToNode for StageState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "actionStates", &self.action_states);
-        node::put(&mut members, "beforeEntryConditionState", &self.before_entry_condition_state);
-        node::put(&mut members, "inboundExecution", &self.inbound_execution);
-        node::put(&mut members, "inboundExecutions", &self.inbound_executions);
-        node::put(&mut members, "inboundTransitionState", &self.inbound_transition_state);
-        node::put(&mut members, "latestExecution", &self.latest_execution);
-        node::put(&mut members, "onFailureConditionState", &self.on_failure_condition_state);
-        node::put(&mut members, "onSuccessConditionState", &self.on_success_condition_state);
-        node::put(&mut members, "retryStageMetadata", &self.retry_stage_metadata);
-        node::put(&mut members, "stageName", &self.stage_name);
+impl IntoNode for StageState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "actionStates", self.action_states);
+        node::put(&mut members, "beforeEntryConditionState", self.before_entry_condition_state);
+        node::put(&mut members, "inboundExecution", self.inbound_execution);
+        node::put(&mut members, "inboundExecutions", self.inbound_executions);
+        node::put(&mut members, "inboundTransitionState", self.inbound_transition_state);
+        node::put(&mut members, "latestExecution", self.latest_execution);
+        node::put(&mut members, "onFailureConditionState", self.on_failure_condition_state);
+        node::put(&mut members, "onSuccessConditionState", self.on_success_condition_state);
+        node::put(&mut members, "retryStageMetadata", self.retry_stage_metadata);
+        node::put(&mut members, "stageName", self.stage_name);
         Node::Map(members)
     }
 }
@@ -3698,10 +3698,10 @@ impl FromNode for StopExecutionTrigger {
     }
 }
 
-impl ToNode for StopExecutionTrigger {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "reason", &self.reason);
+impl IntoNode for StopExecutionTrigger {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "reason", self.reason);
         Node::Map(members)
     }
 }
@@ -3718,10 +3718,10 @@ impl FromNode for SucceededInStageFilter {
     }
 }
 
-impl ToNode for SucceededInStageFilter {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "stageName", &self.stage_name);
+impl IntoNode for SucceededInStageFilter {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "stageName", self.stage_name);
         Node::Map(members)
     }
 }
@@ -3738,10 +3738,10 @@ impl FromNode for SuccessConditions {
     }
 }
 
-impl ToNode for SuccessConditions {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "conditions", &self.conditions);
+impl IntoNode for SuccessConditions {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "conditions", self.conditions);
         Node::Map(members)
     }
 }
@@ -3762,11 +3762,11 @@ impl FromNode for Tag {
     }
 }
 
-impl ToNode for Tag {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "key", &self.key);
-        node::put(&mut members, "value", &self.value);
+impl IntoNode for Tag {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "key", self.key);
+        node::put(&mut members, "value", self.value);
         Node::Map(members)
     }
 }
@@ -3791,13 +3791,13 @@ impl FromNode for TransitionState {
     }
 }
 
-impl ToNode for TransitionState {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "disabledReason", &self.disabled_reason);
-        node::put(&mut members, "enabled", &self.enabled);
-        node::put(&mut members, "lastChangedAt", &self.last_changed_at);
-        node::put(&mut members, "lastChangedBy", &self.last_changed_by);
+impl IntoNode for TransitionState {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "disabledReason", self.disabled_reason);
+        node::put(&mut members, "enabled", self.enabled);
+        node::put(&mut members, "lastChangedAt", self.last_changed_at);
+        node::put(&mut members, "lastChangedBy", self.last_changed_by);
         Node::Map(members)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of Iam that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -309,187 +309,195 @@ impl<T: Iam + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "AddUserToGroup" => {
-                self.0.add_user_to_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.add_user_to_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "AttachGroupPolicy" => {
-                self.0.attach_group_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.attach_group_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "AttachRolePolicy" => {
-                self.0.attach_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.attach_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "AttachUserPolicy" => {
-                self.0.attach_user_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.attach_user_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateAccessKey" => {
-                self.0.create_access_key(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_access_key(call, read(input)?).await.map(|output| output.into_node())
             }
-            "CreateGroup" => self.0.create_group(call, read(input)?).await.map(|output| output.to_node()),
-            "CreatePolicy" => self.0.create_policy(call, read(input)?).await.map(|output| output.to_node()),
+            "CreateGroup" => self.0.create_group(call, read(input)?).await.map(|output| output.into_node()),
+            "CreatePolicy" => self.0.create_policy(call, read(input)?).await.map(|output| output.into_node()),
             "CreatePolicyVersion" => {
-                self.0.create_policy_version(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_policy_version(call, read(input)?).await.map(|output| output.into_node())
             }
-            "CreateRole" => self.0.create_role(call, read(input)?).await.map(|output| output.to_node()),
+            "CreateRole" => self.0.create_role(call, read(input)?).await.map(|output| output.into_node()),
             "CreateServiceSpecificCredential" => self
                 .0
                 .create_service_specific_credential(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
-            "CreateUser" => self.0.create_user(call, read(input)?).await.map(|output| output.to_node()),
+                .map(|output| output.into_node()),
+            "CreateUser" => self.0.create_user(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteAccessKey" => {
-                self.0.delete_access_key(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_access_key(call, read(input)?).await.map(|output| output.into_node())
             }
-            "DeleteGroup" => self.0.delete_group(call, read(input)?).await.map(|output| output.to_node()),
+            "DeleteGroup" => self.0.delete_group(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteGroupPolicy" => {
-                self.0.delete_group_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_group_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "DeletePolicy" => self.0.delete_policy(call, read(input)?).await.map(|output| output.to_node()),
+            "DeletePolicy" => self.0.delete_policy(call, read(input)?).await.map(|output| output.into_node()),
             "DeletePolicyVersion" => {
-                self.0.delete_policy_version(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_policy_version(call, read(input)?).await.map(|output| output.into_node())
             }
-            "DeleteRole" => self.0.delete_role(call, read(input)?).await.map(|output| output.to_node()),
+            "DeleteRole" => self.0.delete_role(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteRolePermissionsBoundary" => self
                 .0
                 .delete_role_permissions_boundary(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "DeleteRolePolicy" => {
-                self.0.delete_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteServiceSpecificCredential" => self
                 .0
                 .delete_service_specific_credential(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
-            "DeleteUser" => self.0.delete_user(call, read(input)?).await.map(|output| output.to_node()),
+                .map(|output| output.into_node()),
+            "DeleteUser" => self.0.delete_user(call, read(input)?).await.map(|output| output.into_node()),
             "DeleteUserPermissionsBoundary" => self
                 .0
                 .delete_user_permissions_boundary(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "DeleteUserPolicy" => {
-                self.0.delete_user_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_user_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "DetachGroupPolicy" => {
-                self.0.detach_group_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.detach_group_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "DetachRolePolicy" => {
-                self.0.detach_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.detach_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "DetachUserPolicy" => {
-                self.0.detach_user_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.detach_user_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetAccessKeyLastUsed" => {
-                self.0.get_access_key_last_used(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_access_key_last_used(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetGroup" => self.0.get_group(call, read(input)?).await.map(|output| output.to_node()),
+            "GetGroup" => self.0.get_group(call, read(input)?).await.map(|output| output.into_node()),
             "GetGroupPolicy" => {
-                self.0.get_group_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_group_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetPolicy" => self.0.get_policy(call, read(input)?).await.map(|output| output.to_node()),
+            "GetPolicy" => self.0.get_policy(call, read(input)?).await.map(|output| output.into_node()),
             "GetPolicyVersion" => {
-                self.0.get_policy_version(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_policy_version(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetRole" => self.0.get_role(call, read(input)?).await.map(|output| output.to_node()),
+            "GetRole" => self.0.get_role(call, read(input)?).await.map(|output| output.into_node()),
             "GetRolePolicy" => {
-                self.0.get_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetUser" => self.0.get_user(call, read(input)?).await.map(|output| output.to_node()),
+            "GetUser" => self.0.get_user(call, read(input)?).await.map(|output| output.into_node()),
             "GetUserPolicy" => {
-                self.0.get_user_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_user_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListAccessKeys" => {
-                self.0.list_access_keys(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_access_keys(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListAttachedGroupPolicies" => {
-                self.0.list_attached_group_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_attached_group_policies(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListAttachedRolePolicies" => {
-                self.0.list_attached_role_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_attached_role_policies(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListAttachedUserPolicies" => {
-                self.0.list_attached_user_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_attached_user_policies(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListEntitiesForPolicy" => {
-                self.0.list_entities_for_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_entities_for_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListGroupPolicies" => {
-                self.0.list_group_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_group_policies(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListGroups" => self.0.list_groups(call, read(input)?).await.map(|output| output.to_node()),
+            "ListGroups" => self.0.list_groups(call, read(input)?).await.map(|output| output.into_node()),
             "ListGroupsForUser" => {
-                self.0.list_groups_for_user(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_groups_for_user(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListPolicies" => self.0.list_policies(call, read(input)?).await.map(|output| output.to_node()),
+            "ListPolicies" => self.0.list_policies(call, read(input)?).await.map(|output| output.into_node()),
             "ListPolicyTags" => {
-                self.0.list_policy_tags(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_policy_tags(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListPolicyVersions" => {
-                self.0.list_policy_versions(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_policy_versions(call, read(input)?).await.map(|output| output.into_node())
             }
             "ListRolePolicies" => {
-                self.0.list_role_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_role_policies(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListRoleTags" => self.0.list_role_tags(call, read(input)?).await.map(|output| output.to_node()),
-            "ListRoles" => self.0.list_roles(call, read(input)?).await.map(|output| output.to_node()),
+            "ListRoleTags" => {
+                self.0.list_role_tags(call, read(input)?).await.map(|output| output.into_node())
+            }
+            "ListRoles" => self.0.list_roles(call, read(input)?).await.map(|output| output.into_node()),
             "ListServiceSpecificCredentials" => self
                 .0
                 .list_service_specific_credentials(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "ListUserPolicies" => {
-                self.0.list_user_policies(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_user_policies(call, read(input)?).await.map(|output| output.into_node())
             }
-            "ListUserTags" => self.0.list_user_tags(call, read(input)?).await.map(|output| output.to_node()),
-            "ListUsers" => self.0.list_users(call, read(input)?).await.map(|output| output.to_node()),
+            "ListUserTags" => {
+                self.0.list_user_tags(call, read(input)?).await.map(|output| output.into_node())
+            }
+            "ListUsers" => self.0.list_users(call, read(input)?).await.map(|output| output.into_node()),
             "PutGroupPolicy" => {
-                self.0.put_group_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_group_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "PutRolePermissionsBoundary" => {
-                self.0.put_role_permissions_boundary(call, read(input)?).await.map(|output| output.to_node())
-            }
+            "PutRolePermissionsBoundary" => self
+                .0
+                .put_role_permissions_boundary(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
             "PutRolePolicy" => {
-                self.0.put_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "PutUserPermissionsBoundary" => {
-                self.0.put_user_permissions_boundary(call, read(input)?).await.map(|output| output.to_node())
-            }
+            "PutUserPermissionsBoundary" => self
+                .0
+                .put_user_permissions_boundary(call, read(input)?)
+                .await
+                .map(|output| output.into_node()),
             "PutUserPolicy" => {
-                self.0.put_user_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_user_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "RemoveUserFromGroup" => {
-                self.0.remove_user_from_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.remove_user_from_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "ResetServiceSpecificCredential" => self
                 .0
                 .reset_service_specific_credential(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
+                .map(|output| output.into_node()),
             "SetDefaultPolicyVersion" => {
-                self.0.set_default_policy_version(call, read(input)?).await.map(|output| output.to_node())
+                self.0.set_default_policy_version(call, read(input)?).await.map(|output| output.into_node())
             }
-            "TagPolicy" => self.0.tag_policy(call, read(input)?).await.map(|output| output.to_node()),
-            "TagRole" => self.0.tag_role(call, read(input)?).await.map(|output| output.to_node()),
-            "TagUser" => self.0.tag_user(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagPolicy" => self.0.untag_policy(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagRole" => self.0.untag_role(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagUser" => self.0.untag_user(call, read(input)?).await.map(|output| output.to_node()),
+            "TagPolicy" => self.0.tag_policy(call, read(input)?).await.map(|output| output.into_node()),
+            "TagRole" => self.0.tag_role(call, read(input)?).await.map(|output| output.into_node()),
+            "TagUser" => self.0.tag_user(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagPolicy" => self.0.untag_policy(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagRole" => self.0.untag_role(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagUser" => self.0.untag_user(call, read(input)?).await.map(|output| output.into_node()),
             "UpdateAccessKey" => {
-                self.0.update_access_key(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_access_key(call, read(input)?).await.map(|output| output.into_node())
             }
             "UpdateAssumeRolePolicy" => {
-                self.0.update_assume_role_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_assume_role_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "UpdateGroup" => self.0.update_group(call, read(input)?).await.map(|output| output.to_node()),
-            "UpdateRole" => self.0.update_role(call, read(input)?).await.map(|output| output.to_node()),
+            "UpdateGroup" => self.0.update_group(call, read(input)?).await.map(|output| output.into_node()),
+            "UpdateRole" => self.0.update_role(call, read(input)?).await.map(|output| output.into_node()),
             "UpdateRoleDescription" => {
-                self.0.update_role_description(call, read(input)?).await.map(|output| output.to_node())
+                self.0.update_role_description(call, read(input)?).await.map(|output| output.into_node())
             }
             "UpdateServiceSpecificCredential" => self
                 .0
                 .update_service_specific_credential(call, read(input)?)
                 .await
-                .map(|output| output.to_node()),
-            "UpdateUser" => self.0.update_user(call, read(input)?).await.map(|output| output.to_node()),
+                .map(|output| output.into_node()),
+            "UpdateUser" => self.0.update_user(call, read(input)?).await.map(|output| output.into_node()),
             other => Err(ApiError::not_implemented(format_args!("iam:{other}"))),
         }
     }

@@ -2,7 +2,7 @@
 
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddUserToGroupInput {
@@ -20,11 +20,11 @@ impl FromNode for AddUserToGroupInput {
     }
 }
 
-impl ToNode for AddUserToGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for AddUserToGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -39,8 +39,8 @@ impl FromNode for AddUserToGroupOutput {
     }
 }
 
-impl ToNode for AddUserToGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for AddUserToGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -62,11 +62,11 @@ impl FromNode for AttachGroupPolicyInput {
     }
 }
 
-impl ToNode for AttachGroupPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for AttachGroupPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -81,8 +81,8 @@ impl FromNode for AttachGroupPolicyOutput {
     }
 }
 
-impl ToNode for AttachGroupPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for AttachGroupPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -104,11 +104,11 @@ impl FromNode for AttachRolePolicyInput {
     }
 }
 
-impl ToNode for AttachRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for AttachRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -123,8 +123,8 @@ impl FromNode for AttachRolePolicyOutput {
     }
 }
 
-impl ToNode for AttachRolePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for AttachRolePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -146,11 +146,11 @@ impl FromNode for AttachUserPolicyInput {
     }
 }
 
-impl ToNode for AttachUserPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for AttachUserPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -165,8 +165,8 @@ impl FromNode for AttachUserPolicyOutput {
     }
 }
 
-impl ToNode for AttachUserPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for AttachUserPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -184,10 +184,10 @@ impl FromNode for CreateAccessKeyInput {
     }
 }
 
-impl ToNode for CreateAccessKeyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for CreateAccessKeyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -204,10 +204,10 @@ impl FromNode for CreateAccessKeyOutput {
     }
 }
 
-impl ToNode for CreateAccessKeyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKey", &self.access_key);
+impl IntoNode for CreateAccessKeyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "AccessKey", self.access_key);
         Node::Map(members)
     }
 }
@@ -228,11 +228,11 @@ impl FromNode for CreateGroupInput {
     }
 }
 
-impl ToNode for CreateGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "Path", &self.path);
+impl IntoNode for CreateGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "Path", self.path);
         Node::Map(members)
     }
 }
@@ -249,10 +249,10 @@ impl FromNode for CreateGroupOutput {
     }
 }
 
-impl ToNode for CreateGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Group", &self.group);
+impl IntoNode for CreateGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Group", self.group);
         Node::Map(members)
     }
 }
@@ -279,14 +279,14 @@ impl FromNode for CreatePolicyInput {
     }
 }
 
-impl ToNode for CreatePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for CreatePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -303,10 +303,10 @@ impl FromNode for CreatePolicyOutput {
     }
 }
 
-impl ToNode for CreatePolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Policy", &self.policy);
+impl IntoNode for CreatePolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Policy", self.policy);
         Node::Map(members)
     }
 }
@@ -329,12 +329,12 @@ impl FromNode for CreatePolicyVersionInput {
     }
 }
 
-impl ToNode for CreatePolicyVersionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "SetAsDefault", &self.set_as_default);
+impl IntoNode for CreatePolicyVersionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "SetAsDefault", self.set_as_default);
         Node::Map(members)
     }
 }
@@ -351,10 +351,10 @@ impl FromNode for CreatePolicyVersionOutput {
     }
 }
 
-impl ToNode for CreatePolicyVersionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyVersion", &self.policy_version);
+impl IntoNode for CreatePolicyVersionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "PolicyVersion", self.policy_version);
         Node::Map(members)
     }
 }
@@ -385,16 +385,16 @@ impl FromNode for CreateRoleInput {
     }
 }
 
-impl ToNode for CreateRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AssumeRolePolicyDocument", &self.assume_role_policy_document);
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "MaxSessionDuration", &self.max_session_duration);
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "RoleName", &self.role_name);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for CreateRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "AssumeRolePolicyDocument", self.assume_role_policy_document);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "MaxSessionDuration", self.max_session_duration);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "RoleName", self.role_name);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -411,10 +411,10 @@ impl FromNode for CreateRoleOutput {
     }
 }
 
-impl ToNode for CreateRoleOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Role", &self.role);
+impl IntoNode for CreateRoleOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Role", self.role);
         Node::Map(members)
     }
 }
@@ -437,12 +437,12 @@ impl FromNode for CreateServiceSpecificCredentialInput {
     }
 }
 
-impl ToNode for CreateServiceSpecificCredentialInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CredentialAgeDays", &self.credential_age_days);
-        node::put(&mut members, "ServiceName", &self.service_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for CreateServiceSpecificCredentialInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "CredentialAgeDays", self.credential_age_days);
+        node::put(&mut members, "ServiceName", self.service_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -461,10 +461,10 @@ impl FromNode for CreateServiceSpecificCredentialOutput {
     }
 }
 
-impl ToNode for CreateServiceSpecificCredentialOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ServiceSpecificCredential", &self.service_specific_credential);
+impl IntoNode for CreateServiceSpecificCredentialOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "ServiceSpecificCredential", self.service_specific_credential);
         Node::Map(members)
     }
 }
@@ -489,13 +489,13 @@ impl FromNode for CreateUserInput {
     }
 }
 
-impl ToNode for CreateUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "Tags", &self.tags);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for CreateUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "Tags", self.tags);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -512,10 +512,10 @@ impl FromNode for CreateUserOutput {
     }
 }
 
-impl ToNode for CreateUserOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "User", &self.user);
+impl IntoNode for CreateUserOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "User", self.user);
         Node::Map(members)
     }
 }
@@ -536,11 +536,11 @@ impl FromNode for DeleteAccessKeyInput {
     }
 }
 
-impl ToNode for DeleteAccessKeyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DeleteAccessKeyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -555,8 +555,8 @@ impl FromNode for DeleteAccessKeyOutput {
     }
 }
 
-impl ToNode for DeleteAccessKeyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteAccessKeyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -574,10 +574,10 @@ impl FromNode for DeleteGroupInput {
     }
 }
 
-impl ToNode for DeleteGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
+impl IntoNode for DeleteGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "GroupName", self.group_name);
         Node::Map(members)
     }
 }
@@ -592,8 +592,8 @@ impl FromNode for DeleteGroupOutput {
     }
 }
 
-impl ToNode for DeleteGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -615,11 +615,11 @@ impl FromNode for DeleteGroupPolicyInput {
     }
 }
 
-impl ToNode for DeleteGroupPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyName", &self.policy_name);
+impl IntoNode for DeleteGroupPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyName", self.policy_name);
         Node::Map(members)
     }
 }
@@ -634,8 +634,8 @@ impl FromNode for DeleteGroupPolicyOutput {
     }
 }
 
-impl ToNode for DeleteGroupPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteGroupPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -653,10 +653,10 @@ impl FromNode for DeletePolicyInput {
     }
 }
 
-impl ToNode for DeletePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for DeletePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -671,8 +671,8 @@ impl FromNode for DeletePolicyOutput {
     }
 }
 
-impl ToNode for DeletePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeletePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -694,11 +694,11 @@ impl FromNode for DeletePolicyVersionInput {
     }
 }
 
-impl ToNode for DeletePolicyVersionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "VersionId", &self.version_id);
+impl IntoNode for DeletePolicyVersionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "VersionId", self.version_id);
         Node::Map(members)
     }
 }
@@ -713,8 +713,8 @@ impl FromNode for DeletePolicyVersionOutput {
     }
 }
 
-impl ToNode for DeletePolicyVersionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeletePolicyVersionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -732,10 +732,10 @@ impl FromNode for DeleteRoleInput {
     }
 }
 
-impl ToNode for DeleteRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for DeleteRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -750,8 +750,8 @@ impl FromNode for DeleteRoleOutput {
     }
 }
 
-impl ToNode for DeleteRoleOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteRoleOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -769,10 +769,10 @@ impl FromNode for DeleteRolePermissionsBoundaryInput {
     }
 }
 
-impl ToNode for DeleteRolePermissionsBoundaryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for DeleteRolePermissionsBoundaryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -787,8 +787,8 @@ impl FromNode for DeleteRolePermissionsBoundaryOutput {
     }
 }
 
-impl ToNode for DeleteRolePermissionsBoundaryOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteRolePermissionsBoundaryOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -810,11 +810,11 @@ impl FromNode for DeleteRolePolicyInput {
     }
 }
 
-impl ToNode for DeleteRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for DeleteRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -829,8 +829,8 @@ impl FromNode for DeleteRolePolicyOutput {
     }
 }
 
-impl ToNode for DeleteRolePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteRolePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -852,11 +852,11 @@ impl FromNode for DeleteServiceSpecificCredentialInput {
     }
 }
 
-impl ToNode for DeleteServiceSpecificCredentialInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ServiceSpecificCredentialId", &self.service_specific_credential_id);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DeleteServiceSpecificCredentialInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ServiceSpecificCredentialId", self.service_specific_credential_id);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -871,8 +871,8 @@ impl FromNode for DeleteServiceSpecificCredentialOutput {
     }
 }
 
-impl ToNode for DeleteServiceSpecificCredentialOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteServiceSpecificCredentialOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -890,10 +890,10 @@ impl FromNode for DeleteUserInput {
     }
 }
 
-impl ToNode for DeleteUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DeleteUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -908,8 +908,8 @@ impl FromNode for DeleteUserOutput {
     }
 }
 
-impl ToNode for DeleteUserOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteUserOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -927,10 +927,10 @@ impl FromNode for DeleteUserPermissionsBoundaryInput {
     }
 }
 
-impl ToNode for DeleteUserPermissionsBoundaryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DeleteUserPermissionsBoundaryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -945,8 +945,8 @@ impl FromNode for DeleteUserPermissionsBoundaryOutput {
     }
 }
 
-impl ToNode for DeleteUserPermissionsBoundaryOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteUserPermissionsBoundaryOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -968,11 +968,11 @@ impl FromNode for DeleteUserPolicyInput {
     }
 }
 
-impl ToNode for DeleteUserPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DeleteUserPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -987,8 +987,8 @@ impl FromNode for DeleteUserPolicyOutput {
     }
 }
 
-impl ToNode for DeleteUserPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteUserPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1010,11 +1010,11 @@ impl FromNode for DetachGroupPolicyInput {
     }
 }
 
-impl ToNode for DetachGroupPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for DetachGroupPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -1029,8 +1029,8 @@ impl FromNode for DetachGroupPolicyOutput {
     }
 }
 
-impl ToNode for DetachGroupPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DetachGroupPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1052,11 +1052,11 @@ impl FromNode for DetachRolePolicyInput {
     }
 }
 
-impl ToNode for DetachRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for DetachRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -1071,8 +1071,8 @@ impl FromNode for DetachRolePolicyOutput {
     }
 }
 
-impl ToNode for DetachRolePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DetachRolePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1094,11 +1094,11 @@ impl FromNode for DetachUserPolicyInput {
     }
 }
 
-impl ToNode for DetachUserPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for DetachUserPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1113,8 +1113,8 @@ impl FromNode for DetachUserPolicyOutput {
     }
 }
 
-impl ToNode for DetachUserPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DetachUserPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -1132,10 +1132,10 @@ impl FromNode for GetAccessKeyLastUsedInput {
     }
 }
 
-impl ToNode for GetAccessKeyLastUsedInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
+impl IntoNode for GetAccessKeyLastUsedInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
         Node::Map(members)
     }
 }
@@ -1156,11 +1156,11 @@ impl FromNode for GetAccessKeyLastUsedOutput {
     }
 }
 
-impl ToNode for GetAccessKeyLastUsedOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyLastUsed", &self.access_key_last_used);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for GetAccessKeyLastUsedOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "AccessKeyLastUsed", self.access_key_last_used);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1183,12 +1183,12 @@ impl FromNode for GetGroupInput {
     }
 }
 
-impl ToNode for GetGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
+impl IntoNode for GetGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
         Node::Map(members)
     }
 }
@@ -1213,13 +1213,13 @@ impl FromNode for GetGroupOutput {
     }
 }
 
-impl ToNode for GetGroupOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Group", &self.group);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Users", &self.users);
+impl IntoNode for GetGroupOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "Group", self.group);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Users", self.users);
         Node::Map(members)
     }
 }
@@ -1240,11 +1240,11 @@ impl FromNode for GetGroupPolicyInput {
     }
 }
 
-impl ToNode for GetGroupPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyName", &self.policy_name);
+impl IntoNode for GetGroupPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyName", self.policy_name);
         Node::Map(members)
     }
 }
@@ -1267,12 +1267,12 @@ impl FromNode for GetGroupPolicyOutput {
     }
 }
 
-impl ToNode for GetGroupPolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
+impl IntoNode for GetGroupPolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
         Node::Map(members)
     }
 }
@@ -1289,10 +1289,10 @@ impl FromNode for GetPolicyInput {
     }
 }
 
-impl ToNode for GetPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for GetPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -1309,10 +1309,10 @@ impl FromNode for GetPolicyOutput {
     }
 }
 
-impl ToNode for GetPolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Policy", &self.policy);
+impl IntoNode for GetPolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Policy", self.policy);
         Node::Map(members)
     }
 }
@@ -1333,11 +1333,11 @@ impl FromNode for GetPolicyVersionInput {
     }
 }
 
-impl ToNode for GetPolicyVersionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "VersionId", &self.version_id);
+impl IntoNode for GetPolicyVersionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "VersionId", self.version_id);
         Node::Map(members)
     }
 }
@@ -1354,10 +1354,10 @@ impl FromNode for GetPolicyVersionOutput {
     }
 }
 
-impl ToNode for GetPolicyVersionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyVersion", &self.policy_version);
+impl IntoNode for GetPolicyVersionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "PolicyVersion", self.policy_version);
         Node::Map(members)
     }
 }
@@ -1374,10 +1374,10 @@ impl FromNode for GetRoleInput {
     }
 }
 
-impl ToNode for GetRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for GetRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -1394,10 +1394,10 @@ impl FromNode for GetRoleOutput {
     }
 }
 
-impl ToNode for GetRoleOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Role", &self.role);
+impl IntoNode for GetRoleOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Role", self.role);
         Node::Map(members)
     }
 }
@@ -1418,11 +1418,11 @@ impl FromNode for GetRolePolicyInput {
     }
 }
 
-impl ToNode for GetRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for GetRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -1445,12 +1445,12 @@ impl FromNode for GetRolePolicyOutput {
     }
 }
 
-impl ToNode for GetRolePolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for GetRolePolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -1467,10 +1467,10 @@ impl FromNode for GetUserInput {
     }
 }
 
-impl ToNode for GetUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for GetUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1487,10 +1487,10 @@ impl FromNode for GetUserOutput {
     }
 }
 
-impl ToNode for GetUserOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "User", &self.user);
+impl IntoNode for GetUserOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "User", self.user);
         Node::Map(members)
     }
 }
@@ -1511,11 +1511,11 @@ impl FromNode for GetUserPolicyInput {
     }
 }
 
-impl ToNode for GetUserPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for GetUserPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1538,12 +1538,12 @@ impl FromNode for GetUserPolicyOutput {
     }
 }
 
-impl ToNode for GetUserPolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for GetUserPolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1566,12 +1566,12 @@ impl FromNode for ListAccessKeysInput {
     }
 }
 
-impl ToNode for ListAccessKeysInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListAccessKeysInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1594,12 +1594,12 @@ impl FromNode for ListAccessKeysOutput {
     }
 }
 
-impl ToNode for ListAccessKeysOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyMetadata", &self.access_key_metadata);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListAccessKeysOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "AccessKeyMetadata", self.access_key_metadata);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -1624,13 +1624,13 @@ impl FromNode for ListAttachedGroupPoliciesInput {
     }
 }
 
-impl ToNode for ListAttachedGroupPoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
+impl IntoNode for ListAttachedGroupPoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
         Node::Map(members)
     }
 }
@@ -1653,12 +1653,12 @@ impl FromNode for ListAttachedGroupPoliciesOutput {
     }
 }
 
-impl ToNode for ListAttachedGroupPoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AttachedPolicies", &self.attached_policies);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListAttachedGroupPoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "AttachedPolicies", self.attached_policies);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -1683,13 +1683,13 @@ impl FromNode for ListAttachedRolePoliciesInput {
     }
 }
 
-impl ToNode for ListAttachedRolePoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for ListAttachedRolePoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -1712,12 +1712,12 @@ impl FromNode for ListAttachedRolePoliciesOutput {
     }
 }
 
-impl ToNode for ListAttachedRolePoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AttachedPolicies", &self.attached_policies);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListAttachedRolePoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "AttachedPolicies", self.attached_policies);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -1742,13 +1742,13 @@ impl FromNode for ListAttachedUserPoliciesInput {
     }
 }
 
-impl ToNode for ListAttachedUserPoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListAttachedUserPoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -1771,12 +1771,12 @@ impl FromNode for ListAttachedUserPoliciesOutput {
     }
 }
 
-impl ToNode for ListAttachedUserPoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AttachedPolicies", &self.attached_policies);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListAttachedUserPoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "AttachedPolicies", self.attached_policies);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -1805,15 +1805,15 @@ impl FromNode for ListEntitiesForPolicyInput {
     }
 }
 
-impl ToNode for ListEntitiesForPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "EntityFilter", &self.entity_filter);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "PolicyUsageFilter", &self.policy_usage_filter);
+impl IntoNode for ListEntitiesForPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "EntityFilter", self.entity_filter);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "PolicyUsageFilter", self.policy_usage_filter);
         Node::Map(members)
     }
 }
@@ -1840,14 +1840,14 @@ impl FromNode for ListEntitiesForPolicyOutput {
     }
 }
 
-impl ToNode for ListEntitiesForPolicyOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "PolicyGroups", &self.policy_groups);
-        node::put(&mut members, "PolicyRoles", &self.policy_roles);
-        node::put(&mut members, "PolicyUsers", &self.policy_users);
+impl IntoNode for ListEntitiesForPolicyOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "PolicyGroups", self.policy_groups);
+        node::put(&mut members, "PolicyRoles", self.policy_roles);
+        node::put(&mut members, "PolicyUsers", self.policy_users);
         Node::Map(members)
     }
 }
@@ -1870,12 +1870,12 @@ impl FromNode for ListGroupPoliciesInput {
     }
 }
 
-impl ToNode for ListGroupPoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
+impl IntoNode for ListGroupPoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
         Node::Map(members)
     }
 }
@@ -1898,12 +1898,12 @@ impl FromNode for ListGroupPoliciesOutput {
     }
 }
 
-impl ToNode for ListGroupPoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "PolicyNames", &self.policy_names);
+impl IntoNode for ListGroupPoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "PolicyNames", self.policy_names);
         Node::Map(members)
     }
 }
@@ -1926,12 +1926,12 @@ impl FromNode for ListGroupsInput {
     }
 }
 
-impl ToNode for ListGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
+impl IntoNode for ListGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
         Node::Map(members)
     }
 }
@@ -1954,12 +1954,12 @@ impl FromNode for ListGroupsOutput {
     }
 }
 
-impl ToNode for ListGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Groups", &self.groups);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Groups", self.groups);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -1982,12 +1982,12 @@ impl FromNode for ListGroupsForUserInput {
     }
 }
 
-impl ToNode for ListGroupsForUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListGroupsForUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2010,12 +2010,12 @@ impl FromNode for ListGroupsForUserOutput {
     }
 }
 
-impl ToNode for ListGroupsForUserOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Groups", &self.groups);
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
+impl IntoNode for ListGroupsForUserOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Groups", self.groups);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
         Node::Map(members)
     }
 }
@@ -2044,15 +2044,15 @@ impl FromNode for ListPoliciesInput {
     }
 }
 
-impl ToNode for ListPoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "OnlyAttached", &self.only_attached);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
-        node::put(&mut members, "PolicyUsageFilter", &self.policy_usage_filter);
-        node::put(&mut members, "Scope", &self.scope);
+impl IntoNode for ListPoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "OnlyAttached", self.only_attached);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
+        node::put(&mut members, "PolicyUsageFilter", self.policy_usage_filter);
+        node::put(&mut members, "Scope", self.scope);
         Node::Map(members)
     }
 }
@@ -2075,12 +2075,12 @@ impl FromNode for ListPoliciesOutput {
     }
 }
 
-impl ToNode for ListPoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Policies", &self.policies);
+impl IntoNode for ListPoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Policies", self.policies);
         Node::Map(members)
     }
 }
@@ -2103,12 +2103,12 @@ impl FromNode for ListPolicyTagsInput {
     }
 }
 
-impl ToNode for ListPolicyTagsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for ListPolicyTagsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -2131,12 +2131,12 @@ impl FromNode for ListPolicyTagsOutput {
     }
 }
 
-impl ToNode for ListPolicyTagsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for ListPolicyTagsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -2159,12 +2159,12 @@ impl FromNode for ListPolicyVersionsInput {
     }
 }
 
-impl ToNode for ListPolicyVersionsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
+impl IntoNode for ListPolicyVersionsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
         Node::Map(members)
     }
 }
@@ -2187,12 +2187,12 @@ impl FromNode for ListPolicyVersionsOutput {
     }
 }
 
-impl ToNode for ListPolicyVersionsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Versions", &self.versions);
+impl IntoNode for ListPolicyVersionsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Versions", self.versions);
         Node::Map(members)
     }
 }
@@ -2215,12 +2215,12 @@ impl FromNode for ListRolePoliciesInput {
     }
 }
 
-impl ToNode for ListRolePoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for ListRolePoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -2243,12 +2243,12 @@ impl FromNode for ListRolePoliciesOutput {
     }
 }
 
-impl ToNode for ListRolePoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "PolicyNames", &self.policy_names);
+impl IntoNode for ListRolePoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "PolicyNames", self.policy_names);
         Node::Map(members)
     }
 }
@@ -2271,12 +2271,12 @@ impl FromNode for ListRoleTagsInput {
     }
 }
 
-impl ToNode for ListRoleTagsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for ListRoleTagsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -2299,12 +2299,12 @@ impl FromNode for ListRoleTagsOutput {
     }
 }
 
-impl ToNode for ListRoleTagsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for ListRoleTagsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -2327,12 +2327,12 @@ impl FromNode for ListRolesInput {
     }
 }
 
-impl ToNode for ListRolesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
+impl IntoNode for ListRolesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
         Node::Map(members)
     }
 }
@@ -2355,12 +2355,12 @@ impl FromNode for ListRolesOutput {
     }
 }
 
-impl ToNode for ListRolesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Roles", &self.roles);
+impl IntoNode for ListRolesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Roles", self.roles);
         Node::Map(members)
     }
 }
@@ -2387,14 +2387,14 @@ impl FromNode for ListServiceSpecificCredentialsInput {
     }
 }
 
-impl ToNode for ListServiceSpecificCredentialsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AllUsers", &self.all_users);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "ServiceName", &self.service_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListServiceSpecificCredentialsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "AllUsers", self.all_users);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "ServiceName", self.service_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2417,12 +2417,12 @@ impl FromNode for ListServiceSpecificCredentialsOutput {
     }
 }
 
-impl ToNode for ListServiceSpecificCredentialsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "ServiceSpecificCredentials", &self.service_specific_credentials);
+impl IntoNode for ListServiceSpecificCredentialsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "ServiceSpecificCredentials", self.service_specific_credentials);
         Node::Map(members)
     }
 }
@@ -2445,12 +2445,12 @@ impl FromNode for ListUserPoliciesInput {
     }
 }
 
-impl ToNode for ListUserPoliciesInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListUserPoliciesInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2473,12 +2473,12 @@ impl FromNode for ListUserPoliciesOutput {
     }
 }
 
-impl ToNode for ListUserPoliciesOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "PolicyNames", &self.policy_names);
+impl IntoNode for ListUserPoliciesOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "PolicyNames", self.policy_names);
         Node::Map(members)
     }
 }
@@ -2501,12 +2501,12 @@ impl FromNode for ListUserTagsInput {
     }
 }
 
-impl ToNode for ListUserTagsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ListUserTagsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2529,12 +2529,12 @@ impl FromNode for ListUserTagsOutput {
     }
 }
 
-impl ToNode for ListUserTagsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for ListUserTagsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -2557,12 +2557,12 @@ impl FromNode for ListUsersInput {
     }
 }
 
-impl ToNode for ListUsersInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "MaxItems", &self.max_items);
-        node::put(&mut members, "PathPrefix", &self.path_prefix);
+impl IntoNode for ListUsersInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "MaxItems", self.max_items);
+        node::put(&mut members, "PathPrefix", self.path_prefix);
         Node::Map(members)
     }
 }
@@ -2585,12 +2585,12 @@ impl FromNode for ListUsersOutput {
     }
 }
 
-impl ToNode for ListUsersOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "IsTruncated", &self.is_truncated);
-        node::put(&mut members, "Marker", &self.marker);
-        node::put(&mut members, "Users", &self.users);
+impl IntoNode for ListUsersOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "IsTruncated", self.is_truncated);
+        node::put(&mut members, "Marker", self.marker);
+        node::put(&mut members, "Users", self.users);
         Node::Map(members)
     }
 }
@@ -2613,12 +2613,12 @@ impl FromNode for PutGroupPolicyInput {
     }
 }
 
-impl ToNode for PutGroupPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
+impl IntoNode for PutGroupPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
         Node::Map(members)
     }
 }
@@ -2633,8 +2633,8 @@ impl FromNode for PutGroupPolicyOutput {
     }
 }
 
-impl ToNode for PutGroupPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutGroupPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2656,11 +2656,11 @@ impl FromNode for PutRolePermissionsBoundaryInput {
     }
 }
 
-impl ToNode for PutRolePermissionsBoundaryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for PutRolePermissionsBoundaryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -2675,8 +2675,8 @@ impl FromNode for PutRolePermissionsBoundaryOutput {
     }
 }
 
-impl ToNode for PutRolePermissionsBoundaryOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutRolePermissionsBoundaryOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2700,12 +2700,12 @@ impl FromNode for PutRolePolicyInput {
     }
 }
 
-impl ToNode for PutRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for PutRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -2720,8 +2720,8 @@ impl FromNode for PutRolePolicyOutput {
     }
 }
 
-impl ToNode for PutRolePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutRolePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2743,11 +2743,11 @@ impl FromNode for PutUserPermissionsBoundaryInput {
     }
 }
 
-impl ToNode for PutUserPermissionsBoundaryInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for PutUserPermissionsBoundaryInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2762,8 +2762,8 @@ impl FromNode for PutUserPermissionsBoundaryOutput {
     }
 }
 
-impl ToNode for PutUserPermissionsBoundaryOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutUserPermissionsBoundaryOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2787,12 +2787,12 @@ impl FromNode for PutUserPolicyInput {
     }
 }
 
-impl ToNode for PutUserPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for PutUserPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2807,8 +2807,8 @@ impl FromNode for PutUserPolicyOutput {
     }
 }
 
-impl ToNode for PutUserPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutUserPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2830,11 +2830,11 @@ impl FromNode for RemoveUserFromGroupInput {
     }
 }
 
-impl ToNode for RemoveUserFromGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for RemoveUserFromGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2849,8 +2849,8 @@ impl FromNode for RemoveUserFromGroupOutput {
     }
 }
 
-impl ToNode for RemoveUserFromGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for RemoveUserFromGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2872,11 +2872,11 @@ impl FromNode for ResetServiceSpecificCredentialInput {
     }
 }
 
-impl ToNode for ResetServiceSpecificCredentialInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ServiceSpecificCredentialId", &self.service_specific_credential_id);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ResetServiceSpecificCredentialInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ServiceSpecificCredentialId", self.service_specific_credential_id);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -2895,10 +2895,10 @@ impl FromNode for ResetServiceSpecificCredentialOutput {
     }
 }
 
-impl ToNode for ResetServiceSpecificCredentialOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ServiceSpecificCredential", &self.service_specific_credential);
+impl IntoNode for ResetServiceSpecificCredentialOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "ServiceSpecificCredential", self.service_specific_credential);
         Node::Map(members)
     }
 }
@@ -2919,11 +2919,11 @@ impl FromNode for SetDefaultPolicyVersionInput {
     }
 }
 
-impl ToNode for SetDefaultPolicyVersionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "VersionId", &self.version_id);
+impl IntoNode for SetDefaultPolicyVersionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "VersionId", self.version_id);
         Node::Map(members)
     }
 }
@@ -2938,8 +2938,8 @@ impl FromNode for SetDefaultPolicyVersionOutput {
     }
 }
 
-impl ToNode for SetDefaultPolicyVersionOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for SetDefaultPolicyVersionOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -2961,11 +2961,11 @@ impl FromNode for TagPolicyInput {
     }
 }
 
-impl ToNode for TagPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for TagPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -2980,8 +2980,8 @@ impl FromNode for TagPolicyOutput {
     }
 }
 
-impl ToNode for TagPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3003,11 +3003,11 @@ impl FromNode for TagRoleInput {
     }
 }
 
-impl ToNode for TagRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleName", &self.role_name);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for TagRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "RoleName", self.role_name);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -3022,8 +3022,8 @@ impl FromNode for TagRoleOutput {
     }
 }
 
-impl ToNode for TagRoleOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagRoleOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3045,11 +3045,11 @@ impl FromNode for TagUserInput {
     }
 }
 
-impl ToNode for TagUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Tags", &self.tags);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for TagUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Tags", self.tags);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3064,8 +3064,8 @@ impl FromNode for TagUserOutput {
     }
 }
 
-impl ToNode for TagUserOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagUserOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3087,11 +3087,11 @@ impl FromNode for UntagPolicyInput {
     }
 }
 
-impl ToNode for UntagPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "TagKeys", &self.tag_keys);
+impl IntoNode for UntagPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "TagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -3106,8 +3106,8 @@ impl FromNode for UntagPolicyOutput {
     }
 }
 
-impl ToNode for UntagPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3129,11 +3129,11 @@ impl FromNode for UntagRoleInput {
     }
 }
 
-impl ToNode for UntagRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleName", &self.role_name);
-        node::put(&mut members, "TagKeys", &self.tag_keys);
+impl IntoNode for UntagRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "RoleName", self.role_name);
+        node::put(&mut members, "TagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -3148,8 +3148,8 @@ impl FromNode for UntagRoleOutput {
     }
 }
 
-impl ToNode for UntagRoleOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagRoleOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3171,11 +3171,11 @@ impl FromNode for UntagUserInput {
     }
 }
 
-impl ToNode for UntagUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "TagKeys", &self.tag_keys);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for UntagUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "TagKeys", self.tag_keys);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3190,8 +3190,8 @@ impl FromNode for UntagUserOutput {
     }
 }
 
-impl ToNode for UntagUserOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagUserOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3215,12 +3215,12 @@ impl FromNode for UpdateAccessKeyInput {
     }
 }
 
-impl ToNode for UpdateAccessKeyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for UpdateAccessKeyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3235,8 +3235,8 @@ impl FromNode for UpdateAccessKeyOutput {
     }
 }
 
-impl ToNode for UpdateAccessKeyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateAccessKeyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3258,11 +3258,11 @@ impl FromNode for UpdateAssumeRolePolicyInput {
     }
 }
 
-impl ToNode for UpdateAssumeRolePolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyDocument", &self.policy_document);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for UpdateAssumeRolePolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyDocument", self.policy_document);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -3277,8 +3277,8 @@ impl FromNode for UpdateAssumeRolePolicyOutput {
     }
 }
 
-impl ToNode for UpdateAssumeRolePolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateAssumeRolePolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3302,12 +3302,12 @@ impl FromNode for UpdateGroupInput {
     }
 }
 
-impl ToNode for UpdateGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "NewGroupName", &self.new_group_name);
-        node::put(&mut members, "NewPath", &self.new_path);
+impl IntoNode for UpdateGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "NewGroupName", self.new_group_name);
+        node::put(&mut members, "NewPath", self.new_path);
         Node::Map(members)
     }
 }
@@ -3322,8 +3322,8 @@ impl FromNode for UpdateGroupOutput {
     }
 }
 
-impl ToNode for UpdateGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3347,12 +3347,12 @@ impl FromNode for UpdateRoleInput {
     }
 }
 
-impl ToNode for UpdateRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "MaxSessionDuration", &self.max_session_duration);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for UpdateRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "MaxSessionDuration", self.max_session_duration);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -3367,8 +3367,8 @@ impl FromNode for UpdateRoleOutput {
     }
 }
 
-impl ToNode for UpdateRoleOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateRoleOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3390,11 +3390,11 @@ impl FromNode for UpdateRoleDescriptionInput {
     }
 }
 
-impl ToNode for UpdateRoleDescriptionInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for UpdateRoleDescriptionInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -3411,10 +3411,10 @@ impl FromNode for UpdateRoleDescriptionOutput {
     }
 }
 
-impl ToNode for UpdateRoleDescriptionOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Role", &self.role);
+impl IntoNode for UpdateRoleDescriptionOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Role", self.role);
         Node::Map(members)
     }
 }
@@ -3437,12 +3437,12 @@ impl FromNode for UpdateServiceSpecificCredentialInput {
     }
 }
 
-impl ToNode for UpdateServiceSpecificCredentialInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ServiceSpecificCredentialId", &self.service_specific_credential_id);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for UpdateServiceSpecificCredentialInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "ServiceSpecificCredentialId", self.service_specific_credential_id);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3457,8 +3457,8 @@ impl FromNode for UpdateServiceSpecificCredentialOutput {
     }
 }
 
-impl ToNode for UpdateServiceSpecificCredentialOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateServiceSpecificCredentialOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3482,12 +3482,12 @@ impl FromNode for UpdateUserInput {
     }
 }
 
-impl ToNode for UpdateUserInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "NewPath", &self.new_path);
-        node::put(&mut members, "NewUserName", &self.new_user_name);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for UpdateUserInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "NewPath", self.new_path);
+        node::put(&mut members, "NewUserName", self.new_user_name);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3502,8 +3502,8 @@ impl FromNode for UpdateUserOutput {
     }
 }
 
-impl ToNode for UpdateUserOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UpdateUserOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -3531,14 +3531,14 @@ impl FromNode for AccessKey {
     }
 }
 
-impl ToNode for AccessKey {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "SecretAccessKey", &self.secret_access_key);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for AccessKey {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "SecretAccessKey", self.secret_access_key);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3561,12 +3561,12 @@ impl FromNode for AccessKeyLastUsed {
     }
 }
 
-impl ToNode for AccessKeyLastUsed {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "LastUsedDate", &self.last_used_date);
-        node::put(&mut members, "Region", &self.region);
-        node::put(&mut members, "ServiceName", &self.service_name);
+impl IntoNode for AccessKeyLastUsed {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "LastUsedDate", self.last_used_date);
+        node::put(&mut members, "Region", self.region);
+        node::put(&mut members, "ServiceName", self.service_name);
         Node::Map(members)
     }
 }
@@ -3591,13 +3591,13 @@ impl FromNode for AccessKeyMetadata {
     }
 }
 
-impl ToNode for AccessKeyMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for AccessKeyMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3618,11 +3618,11 @@ impl FromNode for AttachedPermissionsBoundary {
     }
 }
 
-impl ToNode for AttachedPermissionsBoundary {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PermissionsBoundaryArn", &self.permissions_boundary_arn);
-        node::put(&mut members, "PermissionsBoundaryType", &self.permissions_boundary_type);
+impl IntoNode for AttachedPermissionsBoundary {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PermissionsBoundaryArn", self.permissions_boundary_arn);
+        node::put(&mut members, "PermissionsBoundaryType", self.permissions_boundary_type);
         Node::Map(members)
     }
 }
@@ -3643,11 +3643,11 @@ impl FromNode for AttachedPolicy {
     }
 }
 
-impl ToNode for AttachedPolicy {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "PolicyArn", &self.policy_arn);
-        node::put(&mut members, "PolicyName", &self.policy_name);
+impl IntoNode for AttachedPolicy {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "PolicyArn", self.policy_arn);
+        node::put(&mut members, "PolicyName", self.policy_name);
         Node::Map(members)
     }
 }
@@ -3674,14 +3674,14 @@ impl FromNode for Group {
     }
 }
 
-impl ToNode for Group {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "GroupId", &self.group_id);
-        node::put(&mut members, "GroupName", &self.group_name);
-        node::put(&mut members, "Path", &self.path);
+impl IntoNode for Group {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "GroupId", self.group_id);
+        node::put(&mut members, "GroupName", self.group_name);
+        node::put(&mut members, "Path", self.path);
         Node::Map(members)
     }
 }
@@ -3724,21 +3724,21 @@ impl FromNode for Policy {
     }
 }
 
-impl ToNode for Policy {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "AttachmentCount", &self.attachment_count);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "DefaultVersionId", &self.default_version_id);
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "IsAttachable", &self.is_attachable);
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PermissionsBoundaryUsageCount", &self.permissions_boundary_usage_count);
-        node::put(&mut members, "PolicyId", &self.policy_id);
-        node::put(&mut members, "PolicyName", &self.policy_name);
-        node::put(&mut members, "Tags", &self.tags);
-        node::put(&mut members, "UpdateDate", &self.update_date);
+impl IntoNode for Policy {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "AttachmentCount", self.attachment_count);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "DefaultVersionId", self.default_version_id);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "IsAttachable", self.is_attachable);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PermissionsBoundaryUsageCount", self.permissions_boundary_usage_count);
+        node::put(&mut members, "PolicyId", self.policy_id);
+        node::put(&mut members, "PolicyName", self.policy_name);
+        node::put(&mut members, "Tags", self.tags);
+        node::put(&mut members, "UpdateDate", self.update_date);
         Node::Map(members)
     }
 }
@@ -3759,11 +3759,11 @@ impl FromNode for PolicyGroup {
     }
 }
 
-impl ToNode for PolicyGroup {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "GroupId", &self.group_id);
-        node::put(&mut members, "GroupName", &self.group_name);
+impl IntoNode for PolicyGroup {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "GroupId", self.group_id);
+        node::put(&mut members, "GroupName", self.group_name);
         Node::Map(members)
     }
 }
@@ -3784,11 +3784,11 @@ impl FromNode for PolicyRole {
     }
 }
 
-impl ToNode for PolicyRole {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "RoleId", &self.role_id);
-        node::put(&mut members, "RoleName", &self.role_name);
+impl IntoNode for PolicyRole {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "RoleId", self.role_id);
+        node::put(&mut members, "RoleName", self.role_name);
         Node::Map(members)
     }
 }
@@ -3809,11 +3809,11 @@ impl FromNode for PolicyUser {
     }
 }
 
-impl ToNode for PolicyUser {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "UserId", &self.user_id);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for PolicyUser {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "UserId", self.user_id);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -3838,13 +3838,13 @@ impl FromNode for PolicyVersion {
     }
 }
 
-impl ToNode for PolicyVersion {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "Document", &self.document);
-        node::put(&mut members, "IsDefaultVersion", &self.is_default_version);
-        node::put(&mut members, "VersionId", &self.version_id);
+impl IntoNode for PolicyVersion {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "Document", self.document);
+        node::put(&mut members, "IsDefaultVersion", self.is_default_version);
+        node::put(&mut members, "VersionId", self.version_id);
         Node::Map(members)
     }
 }
@@ -3885,21 +3885,21 @@ impl FromNode for Role {
     }
 }
 
-impl ToNode for Role {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "AssumeRolePolicyDocument", &self.assume_role_policy_document);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "Description", &self.description);
-        node::put(&mut members, "MaxSessionDuration", &self.max_session_duration);
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "RoleId", &self.role_id);
-        node::put(&mut members, "RoleLastUsed", &self.role_last_used);
-        node::put(&mut members, "RoleName", &self.role_name);
-        node::put(&mut members, "SourceRoleTemplate", &self.source_role_template);
-        node::put(&mut members, "Tags", &self.tags);
+impl IntoNode for Role {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "AssumeRolePolicyDocument", self.assume_role_policy_document);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "Description", self.description);
+        node::put(&mut members, "MaxSessionDuration", self.max_session_duration);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "RoleId", self.role_id);
+        node::put(&mut members, "RoleLastUsed", self.role_last_used);
+        node::put(&mut members, "RoleName", self.role_name);
+        node::put(&mut members, "SourceRoleTemplate", self.source_role_template);
+        node::put(&mut members, "Tags", self.tags);
         Node::Map(members)
     }
 }
@@ -3920,11 +3920,11 @@ impl FromNode for RoleLastUsed {
     }
 }
 
-impl ToNode for RoleLastUsed {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "LastUsedDate", &self.last_used_date);
-        node::put(&mut members, "Region", &self.region);
+impl IntoNode for RoleLastUsed {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "LastUsedDate", self.last_used_date);
+        node::put(&mut members, "Region", self.region);
         Node::Map(members)
     }
 }
@@ -3961,19 +3961,19 @@ impl FromNode for ServiceSpecificCredential {
     }
 }
 
-impl ToNode for ServiceSpecificCredential {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "ExpirationDate", &self.expiration_date);
-        node::put(&mut members, "ServiceCredentialAlias", &self.service_credential_alias);
-        node::put(&mut members, "ServiceCredentialSecret", &self.service_credential_secret);
-        node::put(&mut members, "ServiceName", &self.service_name);
-        node::put(&mut members, "ServicePassword", &self.service_password);
-        node::put(&mut members, "ServiceSpecificCredentialId", &self.service_specific_credential_id);
-        node::put(&mut members, "ServiceUserName", &self.service_user_name);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ServiceSpecificCredential {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(10);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "ExpirationDate", self.expiration_date);
+        node::put(&mut members, "ServiceCredentialAlias", self.service_credential_alias);
+        node::put(&mut members, "ServiceCredentialSecret", self.service_credential_secret);
+        node::put(&mut members, "ServiceName", self.service_name);
+        node::put(&mut members, "ServicePassword", self.service_password);
+        node::put(&mut members, "ServiceSpecificCredentialId", self.service_specific_credential_id);
+        node::put(&mut members, "ServiceUserName", self.service_user_name);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -4006,17 +4006,17 @@ impl FromNode for ServiceSpecificCredentialMetadata {
     }
 }
 
-impl ToNode for ServiceSpecificCredentialMetadata {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "ExpirationDate", &self.expiration_date);
-        node::put(&mut members, "ServiceCredentialAlias", &self.service_credential_alias);
-        node::put(&mut members, "ServiceName", &self.service_name);
-        node::put(&mut members, "ServiceSpecificCredentialId", &self.service_specific_credential_id);
-        node::put(&mut members, "ServiceUserName", &self.service_user_name);
-        node::put(&mut members, "Status", &self.status);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for ServiceSpecificCredentialMetadata {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "ExpirationDate", self.expiration_date);
+        node::put(&mut members, "ServiceCredentialAlias", self.service_credential_alias);
+        node::put(&mut members, "ServiceName", self.service_name);
+        node::put(&mut members, "ServiceSpecificCredentialId", self.service_specific_credential_id);
+        node::put(&mut members, "ServiceUserName", self.service_user_name);
+        node::put(&mut members, "Status", self.status);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }
@@ -4037,11 +4037,11 @@ impl FromNode for SourceRoleTemplate {
     }
 }
 
-impl ToNode for SourceRoleTemplate {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "TemplateArn", &self.template_arn);
-        node::put(&mut members, "TemplateMinorVersion", &self.template_minor_version);
+impl IntoNode for SourceRoleTemplate {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "TemplateArn", self.template_arn);
+        node::put(&mut members, "TemplateMinorVersion", self.template_minor_version);
         Node::Map(members)
     }
 }
@@ -4062,11 +4062,11 @@ impl FromNode for Tag {
     }
 }
 
-impl ToNode for Tag {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Key", &self.key);
-        node::put(&mut members, "Value", &self.value);
+impl IntoNode for Tag {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Key", self.key);
+        node::put(&mut members, "Value", self.value);
         Node::Map(members)
     }
 }
@@ -4099,17 +4099,17 @@ impl FromNode for User {
     }
 }
 
-impl ToNode for User {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "CreateDate", &self.create_date);
-        node::put(&mut members, "PasswordLastUsed", &self.password_last_used);
-        node::put(&mut members, "Path", &self.path);
-        node::put(&mut members, "PermissionsBoundary", &self.permissions_boundary);
-        node::put(&mut members, "Tags", &self.tags);
-        node::put(&mut members, "UserId", &self.user_id);
-        node::put(&mut members, "UserName", &self.user_name);
+impl IntoNode for User {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "CreateDate", self.create_date);
+        node::put(&mut members, "PasswordLastUsed", self.password_last_used);
+        node::put(&mut members, "Path", self.path);
+        node::put(&mut members, "PermissionsBoundary", self.permissions_boundary);
+        node::put(&mut members, "Tags", self.tags);
+        node::put(&mut members, "UserId", self.user_id);
+        node::put(&mut members, "UserName", self.user_name);
         Node::Map(members)
     }
 }

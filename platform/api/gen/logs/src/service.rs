@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of Logs that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -90,39 +90,45 @@ impl<T: Logs + ?Sized> Dispatch for Server<T> {
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
             "CreateLogGroup" => {
-                self.0.create_log_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_log_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "CreateLogStream" => {
-                self.0.create_log_stream(call, read(input)?).await.map(|output| output.to_node())
+                self.0.create_log_stream(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteLogGroup" => {
-                self.0.delete_log_group(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_log_group(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteLogStream" => {
-                self.0.delete_log_stream(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_log_stream(call, read(input)?).await.map(|output| output.into_node())
             }
             "DeleteRetentionPolicy" => {
-                self.0.delete_retention_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.delete_retention_policy(call, read(input)?).await.map(|output| output.into_node())
             }
             "DescribeLogGroups" => {
-                self.0.describe_log_groups(call, read(input)?).await.map(|output| output.to_node())
+                self.0.describe_log_groups(call, read(input)?).await.map(|output| output.into_node())
             }
             "DescribeLogStreams" => {
-                self.0.describe_log_streams(call, read(input)?).await.map(|output| output.to_node())
+                self.0.describe_log_streams(call, read(input)?).await.map(|output| output.into_node())
             }
             "FilterLogEvents" => {
-                self.0.filter_log_events(call, read(input)?).await.map(|output| output.to_node())
+                self.0.filter_log_events(call, read(input)?).await.map(|output| output.into_node())
             }
-            "GetLogEvents" => self.0.get_log_events(call, read(input)?).await.map(|output| output.to_node()),
+            "GetLogEvents" => {
+                self.0.get_log_events(call, read(input)?).await.map(|output| output.into_node())
+            }
             "ListTagsForResource" => {
-                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.to_node())
+                self.0.list_tags_for_resource(call, read(input)?).await.map(|output| output.into_node())
             }
-            "PutLogEvents" => self.0.put_log_events(call, read(input)?).await.map(|output| output.to_node()),
+            "PutLogEvents" => {
+                self.0.put_log_events(call, read(input)?).await.map(|output| output.into_node())
+            }
             "PutRetentionPolicy" => {
-                self.0.put_retention_policy(call, read(input)?).await.map(|output| output.to_node())
+                self.0.put_retention_policy(call, read(input)?).await.map(|output| output.into_node())
             }
-            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.to_node()),
-            "UntagResource" => self.0.untag_resource(call, read(input)?).await.map(|output| output.to_node()),
+            "TagResource" => self.0.tag_resource(call, read(input)?).await.map(|output| output.into_node()),
+            "UntagResource" => {
+                self.0.untag_resource(call, read(input)?).await.map(|output| output.into_node())
+            }
             other => Err(ApiError::not_implemented(format_args!("logs:{other}"))),
         }
     }

@@ -3,7 +3,7 @@
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
 use std::collections::BTreeMap;
-use towpath_api::{FromNode, Node, NodeError, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreateLogGroupInput {
@@ -27,14 +27,14 @@ impl FromNode for CreateLogGroupInput {
     }
 }
 
-impl ToNode for CreateLogGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "deletionProtectionEnabled", &self.deletion_protection_enabled);
-        node::put(&mut members, "kmsKeyId", &self.kms_key_id);
-        node::put(&mut members, "logGroupClass", &self.log_group_class);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for CreateLogGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "deletionProtectionEnabled", self.deletion_protection_enabled);
+        node::put(&mut members, "kmsKeyId", self.kms_key_id);
+        node::put(&mut members, "logGroupClass", self.log_group_class);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -49,8 +49,8 @@ impl FromNode for CreateLogGroupOutput {
     }
 }
 
-impl ToNode for CreateLogGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for CreateLogGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -72,11 +72,11 @@ impl FromNode for CreateLogStreamInput {
     }
 }
 
-impl ToNode for CreateLogStreamInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
+impl IntoNode for CreateLogStreamInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
         Node::Map(members)
     }
 }
@@ -91,8 +91,8 @@ impl FromNode for CreateLogStreamOutput {
     }
 }
 
-impl ToNode for CreateLogStreamOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for CreateLogStreamOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -110,10 +110,10 @@ impl FromNode for DeleteLogGroupInput {
     }
 }
 
-impl ToNode for DeleteLogGroupInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroupName", &self.log_group_name);
+impl IntoNode for DeleteLogGroupInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "logGroupName", self.log_group_name);
         Node::Map(members)
     }
 }
@@ -128,8 +128,8 @@ impl FromNode for DeleteLogGroupOutput {
     }
 }
 
-impl ToNode for DeleteLogGroupOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteLogGroupOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -151,11 +151,11 @@ impl FromNode for DeleteLogStreamInput {
     }
 }
 
-impl ToNode for DeleteLogStreamInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
+impl IntoNode for DeleteLogStreamInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
         Node::Map(members)
     }
 }
@@ -170,8 +170,8 @@ impl FromNode for DeleteLogStreamOutput {
     }
 }
 
-impl ToNode for DeleteLogStreamOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteLogStreamOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -189,10 +189,10 @@ impl FromNode for DeleteRetentionPolicyInput {
     }
 }
 
-impl ToNode for DeleteRetentionPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroupName", &self.log_group_name);
+impl IntoNode for DeleteRetentionPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "logGroupName", self.log_group_name);
         Node::Map(members)
     }
 }
@@ -207,8 +207,8 @@ impl FromNode for DeleteRetentionPolicyOutput {
     }
 }
 
-impl ToNode for DeleteRetentionPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for DeleteRetentionPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -242,17 +242,17 @@ impl FromNode for DescribeLogGroupsInput {
     }
 }
 
-impl ToNode for DescribeLogGroupsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "accountIdentifiers", &self.account_identifiers);
-        node::put(&mut members, "includeLinkedAccounts", &self.include_linked_accounts);
-        node::put(&mut members, "limit", &self.limit);
-        node::put(&mut members, "logGroupClass", &self.log_group_class);
-        node::put(&mut members, "logGroupIdentifiers", &self.log_group_identifiers);
-        node::put(&mut members, "logGroupNamePattern", &self.log_group_name_pattern);
-        node::put(&mut members, "logGroupNamePrefix", &self.log_group_name_prefix);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for DescribeLogGroupsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "accountIdentifiers", self.account_identifiers);
+        node::put(&mut members, "includeLinkedAccounts", self.include_linked_accounts);
+        node::put(&mut members, "limit", self.limit);
+        node::put(&mut members, "logGroupClass", self.log_group_class);
+        node::put(&mut members, "logGroupIdentifiers", self.log_group_identifiers);
+        node::put(&mut members, "logGroupNamePattern", self.log_group_name_pattern);
+        node::put(&mut members, "logGroupNamePrefix", self.log_group_name_prefix);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -273,11 +273,11 @@ impl FromNode for DescribeLogGroupsOutput {
     }
 }
 
-impl ToNode for DescribeLogGroupsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroups", &self.log_groups);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for DescribeLogGroupsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logGroups", self.log_groups);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -308,16 +308,16 @@ impl FromNode for DescribeLogStreamsInput {
     }
 }
 
-impl ToNode for DescribeLogStreamsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "descending", &self.descending);
-        node::put(&mut members, "limit", &self.limit);
-        node::put(&mut members, "logGroupIdentifier", &self.log_group_identifier);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamNamePrefix", &self.log_stream_name_prefix);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "orderBy", &self.order_by);
+impl IntoNode for DescribeLogStreamsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(7);
+        node::put(&mut members, "descending", self.descending);
+        node::put(&mut members, "limit", self.limit);
+        node::put(&mut members, "logGroupIdentifier", self.log_group_identifier);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamNamePrefix", self.log_stream_name_prefix);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "orderBy", self.order_by);
         Node::Map(members)
     }
 }
@@ -338,11 +338,11 @@ impl FromNode for DescribeLogStreamsOutput {
     }
 }
 
-impl ToNode for DescribeLogStreamsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logStreams", &self.log_streams);
-        node::put(&mut members, "nextToken", &self.next_token);
+impl IntoNode for DescribeLogStreamsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logStreams", self.log_streams);
+        node::put(&mut members, "nextToken", self.next_token);
         Node::Map(members)
     }
 }
@@ -383,21 +383,21 @@ impl FromNode for FilterLogEventsInput {
     }
 }
 
-impl ToNode for FilterLogEventsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "filterPattern", &self.filter_pattern);
-        node::put(&mut members, "interleaved", &self.interleaved);
-        node::put(&mut members, "limit", &self.limit);
-        node::put(&mut members, "logGroupIdentifier", &self.log_group_identifier);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamNamePrefix", &self.log_stream_name_prefix);
-        node::put(&mut members, "logStreamNames", &self.log_stream_names);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "startFromHead", &self.start_from_head);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "unmask", &self.unmask);
+impl IntoNode for FilterLogEventsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "filterPattern", self.filter_pattern);
+        node::put(&mut members, "interleaved", self.interleaved);
+        node::put(&mut members, "limit", self.limit);
+        node::put(&mut members, "logGroupIdentifier", self.log_group_identifier);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamNamePrefix", self.log_stream_name_prefix);
+        node::put(&mut members, "logStreamNames", self.log_stream_names);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "startFromHead", self.start_from_head);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "unmask", self.unmask);
         Node::Map(members)
     }
 }
@@ -420,12 +420,12 @@ impl FromNode for FilterLogEventsOutput {
     }
 }
 
-impl ToNode for FilterLogEventsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "events", &self.events);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "searchedLogStreams", &self.searched_log_streams);
+impl IntoNode for FilterLogEventsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "events", self.events);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "searchedLogStreams", self.searched_log_streams);
         Node::Map(members)
     }
 }
@@ -460,18 +460,18 @@ impl FromNode for GetLogEventsInput {
     }
 }
 
-impl ToNode for GetLogEventsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "endTime", &self.end_time);
-        node::put(&mut members, "limit", &self.limit);
-        node::put(&mut members, "logGroupIdentifier", &self.log_group_identifier);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
-        node::put(&mut members, "nextToken", &self.next_token);
-        node::put(&mut members, "startFromHead", &self.start_from_head);
-        node::put(&mut members, "startTime", &self.start_time);
-        node::put(&mut members, "unmask", &self.unmask);
+impl IntoNode for GetLogEventsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(9);
+        node::put(&mut members, "endTime", self.end_time);
+        node::put(&mut members, "limit", self.limit);
+        node::put(&mut members, "logGroupIdentifier", self.log_group_identifier);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
+        node::put(&mut members, "nextToken", self.next_token);
+        node::put(&mut members, "startFromHead", self.start_from_head);
+        node::put(&mut members, "startTime", self.start_time);
+        node::put(&mut members, "unmask", self.unmask);
         Node::Map(members)
     }
 }
@@ -494,12 +494,12 @@ impl FromNode for GetLogEventsOutput {
     }
 }
 
-impl ToNode for GetLogEventsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "events", &self.events);
-        node::put(&mut members, "nextBackwardToken", &self.next_backward_token);
-        node::put(&mut members, "nextForwardToken", &self.next_forward_token);
+impl IntoNode for GetLogEventsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "events", self.events);
+        node::put(&mut members, "nextBackwardToken", self.next_backward_token);
+        node::put(&mut members, "nextForwardToken", self.next_forward_token);
         Node::Map(members)
     }
 }
@@ -516,10 +516,10 @@ impl FromNode for ListTagsForResourceInput {
     }
 }
 
-impl ToNode for ListTagsForResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
+impl IntoNode for ListTagsForResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "resourceArn", self.resource_arn);
         Node::Map(members)
     }
 }
@@ -536,10 +536,10 @@ impl FromNode for ListTagsForResourceOutput {
     }
 }
 
-impl ToNode for ListTagsForResourceOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for ListTagsForResourceOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -566,14 +566,14 @@ impl FromNode for PutLogEventsInput {
     }
 }
 
-impl ToNode for PutLogEventsInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "entity", &self.entity);
-        node::put(&mut members, "logEvents", &self.log_events);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
-        node::put(&mut members, "sequenceToken", &self.sequence_token);
+impl IntoNode for PutLogEventsInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "entity", self.entity);
+        node::put(&mut members, "logEvents", self.log_events);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
+        node::put(&mut members, "sequenceToken", self.sequence_token);
         Node::Map(members)
     }
 }
@@ -596,12 +596,12 @@ impl FromNode for PutLogEventsOutput {
     }
 }
 
-impl ToNode for PutLogEventsOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "nextSequenceToken", &self.next_sequence_token);
-        node::put(&mut members, "rejectedEntityInfo", &self.rejected_entity_info);
-        node::put(&mut members, "rejectedLogEventsInfo", &self.rejected_log_events_info);
+impl IntoNode for PutLogEventsOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "nextSequenceToken", self.next_sequence_token);
+        node::put(&mut members, "rejectedEntityInfo", self.rejected_entity_info);
+        node::put(&mut members, "rejectedLogEventsInfo", self.rejected_log_events_info);
         Node::Map(members)
     }
 }
@@ -622,11 +622,11 @@ impl FromNode for PutRetentionPolicyInput {
     }
 }
 
-impl ToNode for PutRetentionPolicyInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "retentionInDays", &self.retention_in_days);
+impl IntoNode for PutRetentionPolicyInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "retentionInDays", self.retention_in_days);
         Node::Map(members)
     }
 }
@@ -641,8 +641,8 @@ impl FromNode for PutRetentionPolicyOutput {
     }
 }
 
-impl ToNode for PutRetentionPolicyOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for PutRetentionPolicyOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -664,11 +664,11 @@ impl FromNode for TagResourceInput {
     }
 }
 
-impl ToNode for TagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tags", &self.tags);
+impl IntoNode for TagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tags", self.tags);
         Node::Map(members)
     }
 }
@@ -683,8 +683,8 @@ impl FromNode for TagResourceOutput {
     }
 }
 
-impl ToNode for TagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for TagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -706,11 +706,11 @@ impl FromNode for UntagResourceInput {
     }
 }
 
-impl ToNode for UntagResourceInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "resourceArn", &self.resource_arn);
-        node::put(&mut members, "tagKeys", &self.tag_keys);
+impl IntoNode for UntagResourceInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "resourceArn", self.resource_arn);
+        node::put(&mut members, "tagKeys", self.tag_keys);
         Node::Map(members)
     }
 }
@@ -725,8 +725,8 @@ impl FromNode for UntagResourceOutput {
     }
 }
 
-impl ToNode for UntagResourceOutput {
-    fn to_node(&self) -> Node {
+impl IntoNode for UntagResourceOutput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -748,11 +748,11 @@ impl FromNode for Entity {
     }
 }
 
-impl ToNode for Entity {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "attributes", &self.attributes);
-        node::put(&mut members, "keyAttributes", &self.key_attributes);
+impl IntoNode for Entity {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "attributes", self.attributes);
+        node::put(&mut members, "keyAttributes", self.key_attributes);
         Node::Map(members)
     }
 }
@@ -779,14 +779,14 @@ impl FromNode for FilteredLogEvent {
     }
 }
 
-impl ToNode for FilteredLogEvent {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "eventId", &self.event_id);
-        node::put(&mut members, "ingestionTime", &self.ingestion_time);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "timestamp", &self.timestamp);
+impl IntoNode for FilteredLogEvent {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(5);
+        node::put(&mut members, "eventId", self.event_id);
+        node::put(&mut members, "ingestionTime", self.ingestion_time);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "timestamp", self.timestamp);
         Node::Map(members)
     }
 }
@@ -807,11 +807,11 @@ impl FromNode for InputLogEvent {
     }
 }
 
-impl ToNode for InputLogEvent {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "timestamp", &self.timestamp);
+impl IntoNode for InputLogEvent {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "timestamp", self.timestamp);
         Node::Map(members)
     }
 }
@@ -858,27 +858,23 @@ impl FromNode for LogGroup {
     }
 }
 
-impl ToNode for LogGroup {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(
-            &mut members,
-            "bearerTokenAuthenticationEnabled",
-            &self.bearer_token_authentication_enabled,
-        );
-        node::put(&mut members, "creationTime", &self.creation_time);
-        node::put(&mut members, "dataProtectionStatus", &self.data_protection_status);
-        node::put(&mut members, "deletionProtectionEnabled", &self.deletion_protection_enabled);
-        node::put(&mut members, "inheritedProperties", &self.inherited_properties);
-        node::put(&mut members, "kmsKeyId", &self.kms_key_id);
-        node::put(&mut members, "logGroupArn", &self.log_group_arn);
-        node::put(&mut members, "logGroupClass", &self.log_group_class);
-        node::put(&mut members, "logGroupName", &self.log_group_name);
-        node::put(&mut members, "metricFilterCount", &self.metric_filter_count);
-        node::put(&mut members, "retentionInDays", &self.retention_in_days);
-        node::put(&mut members, "retentionPolicyName", &self.retention_policy_name);
-        node::put(&mut members, "storedBytes", &self.stored_bytes);
+impl IntoNode for LogGroup {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "bearerTokenAuthenticationEnabled", self.bearer_token_authentication_enabled);
+        node::put(&mut members, "creationTime", self.creation_time);
+        node::put(&mut members, "dataProtectionStatus", self.data_protection_status);
+        node::put(&mut members, "deletionProtectionEnabled", self.deletion_protection_enabled);
+        node::put(&mut members, "inheritedProperties", self.inherited_properties);
+        node::put(&mut members, "kmsKeyId", self.kms_key_id);
+        node::put(&mut members, "logGroupArn", self.log_group_arn);
+        node::put(&mut members, "logGroupClass", self.log_group_class);
+        node::put(&mut members, "logGroupName", self.log_group_name);
+        node::put(&mut members, "metricFilterCount", self.metric_filter_count);
+        node::put(&mut members, "retentionInDays", self.retention_in_days);
+        node::put(&mut members, "retentionPolicyName", self.retention_policy_name);
+        node::put(&mut members, "storedBytes", self.stored_bytes);
         Node::Map(members)
     }
 }
@@ -911,17 +907,17 @@ impl FromNode for LogStream {
     }
 }
 
-impl ToNode for LogStream {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
-        node::put(&mut members, "creationTime", &self.creation_time);
-        node::put(&mut members, "firstEventTimestamp", &self.first_event_timestamp);
-        node::put(&mut members, "lastEventTimestamp", &self.last_event_timestamp);
-        node::put(&mut members, "lastIngestionTime", &self.last_ingestion_time);
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
-        node::put(&mut members, "storedBytes", &self.stored_bytes);
-        node::put(&mut members, "uploadSequenceToken", &self.upload_sequence_token);
+impl IntoNode for LogStream {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(8);
+        node::put(&mut members, "arn", self.arn);
+        node::put(&mut members, "creationTime", self.creation_time);
+        node::put(&mut members, "firstEventTimestamp", self.first_event_timestamp);
+        node::put(&mut members, "lastEventTimestamp", self.last_event_timestamp);
+        node::put(&mut members, "lastIngestionTime", self.last_ingestion_time);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
+        node::put(&mut members, "storedBytes", self.stored_bytes);
+        node::put(&mut members, "uploadSequenceToken", self.upload_sequence_token);
         Node::Map(members)
     }
 }
@@ -944,12 +940,12 @@ impl FromNode for OutputLogEvent {
     }
 }
 
-impl ToNode for OutputLogEvent {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ingestionTime", &self.ingestion_time);
-        node::put(&mut members, "message", &self.message);
-        node::put(&mut members, "timestamp", &self.timestamp);
+impl IntoNode for OutputLogEvent {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "ingestionTime", self.ingestion_time);
+        node::put(&mut members, "message", self.message);
+        node::put(&mut members, "timestamp", self.timestamp);
         Node::Map(members)
     }
 }
@@ -966,10 +962,10 @@ impl FromNode for RejectedEntityInfo {
     }
 }
 
-impl ToNode for RejectedEntityInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "errorType", &self.error_type);
+impl IntoNode for RejectedEntityInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "errorType", self.error_type);
         Node::Map(members)
     }
 }
@@ -992,12 +988,12 @@ impl FromNode for RejectedLogEventsInfo {
     }
 }
 
-impl ToNode for RejectedLogEventsInfo {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "expiredLogEventEndIndex", &self.expired_log_event_end_index);
-        node::put(&mut members, "tooNewLogEventStartIndex", &self.too_new_log_event_start_index);
-        node::put(&mut members, "tooOldLogEventEndIndex", &self.too_old_log_event_end_index);
+impl IntoNode for RejectedLogEventsInfo {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "expiredLogEventEndIndex", self.expired_log_event_end_index);
+        node::put(&mut members, "tooNewLogEventStartIndex", self.too_new_log_event_start_index);
+        node::put(&mut members, "tooOldLogEventEndIndex", self.too_old_log_event_end_index);
         Node::Map(members)
     }
 }
@@ -1018,11 +1014,11 @@ impl FromNode for SearchedLogStream {
     }
 }
 
-impl ToNode for SearchedLogStream {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "logStreamName", &self.log_stream_name);
-        node::put(&mut members, "searchedCompletely", &self.searched_completely);
+impl IntoNode for SearchedLogStream {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "logStreamName", self.log_stream_name);
+        node::put(&mut members, "searchedCompletely", self.searched_completely);
         Node::Map(members)
     }
 }

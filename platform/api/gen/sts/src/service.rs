@@ -4,7 +4,7 @@
 
 use crate::types::*;
 use std::sync::Arc;
-use towpath_api::{ApiError, Call, Dispatch, FromNode, Node, ToNode, async_trait};
+use towpath_api::{ApiError, Call, Dispatch, FromNode, IntoNode, Node, async_trait};
 
 /// The operations of Sts that are implemented, called by the wire layer and, in process, by other services.
 #[async_trait]
@@ -38,15 +38,15 @@ impl<T: Sts + ?Sized> Dispatch for Server<T> {
 
     async fn dispatch(&self, call: &Call, operation: &str, input: Node) -> Result<Node, ApiError> {
         match operation {
-            "AssumeRole" => self.0.assume_role(call, read(input)?).await.map(|output| output.to_node()),
+            "AssumeRole" => self.0.assume_role(call, read(input)?).await.map(|output| output.into_node()),
             "GetAccessKeyInfo" => {
-                self.0.get_access_key_info(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_access_key_info(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetCallerIdentity" => {
-                self.0.get_caller_identity(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_caller_identity(call, read(input)?).await.map(|output| output.into_node())
             }
             "GetSessionToken" => {
-                self.0.get_session_token(call, read(input)?).await.map(|output| output.to_node())
+                self.0.get_session_token(call, read(input)?).await.map(|output| output.into_node())
             }
             other => Err(ApiError::not_implemented(format_args!("sts:{other}"))),
         }

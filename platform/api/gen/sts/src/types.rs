@@ -2,7 +2,7 @@
 
 //! Types of the service's shapes. Every member is optional: absence must reach the handler.
 
-use towpath_api::{FromNode, Node, NodeError, Timestamp, ToNode, node};
+use towpath_api::{FromNode, IntoNode, Node, NodeError, Timestamp, node};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssumeRoleInput {
@@ -42,22 +42,22 @@ impl FromNode for AssumeRoleInput {
     }
 }
 
-impl ToNode for AssumeRoleInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "DurationSeconds", &self.duration_seconds);
-        node::put(&mut members, "ExternalId", &self.external_id);
-        node::put(&mut members, "MinimumSessionTokenSize", &self.minimum_session_token_size);
-        node::put(&mut members, "Policy", &self.policy);
-        node::put(&mut members, "PolicyArns", &self.policy_arns);
-        node::put(&mut members, "ProvidedContexts", &self.provided_contexts);
-        node::put(&mut members, "RoleArn", &self.role_arn);
-        node::put(&mut members, "RoleSessionName", &self.role_session_name);
-        node::put(&mut members, "SerialNumber", &self.serial_number);
-        node::put(&mut members, "SourceIdentity", &self.source_identity);
-        node::put(&mut members, "Tags", &self.tags);
-        node::put(&mut members, "TokenCode", &self.token_code);
-        node::put(&mut members, "TransitiveTagKeys", &self.transitive_tag_keys);
+impl IntoNode for AssumeRoleInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(12);
+        node::put(&mut members, "DurationSeconds", self.duration_seconds);
+        node::put(&mut members, "ExternalId", self.external_id);
+        node::put(&mut members, "MinimumSessionTokenSize", self.minimum_session_token_size);
+        node::put(&mut members, "Policy", self.policy);
+        node::put(&mut members, "PolicyArns", self.policy_arns);
+        node::put(&mut members, "ProvidedContexts", self.provided_contexts);
+        node::put(&mut members, "RoleArn", self.role_arn);
+        node::put(&mut members, "RoleSessionName", self.role_session_name);
+        node::put(&mut members, "SerialNumber", self.serial_number);
+        node::put(&mut members, "SourceIdentity", self.source_identity);
+        node::put(&mut members, "Tags", self.tags);
+        node::put(&mut members, "TokenCode", self.token_code);
+        node::put(&mut members, "TransitiveTagKeys", self.transitive_tag_keys);
         Node::Map(members)
     }
 }
@@ -86,15 +86,15 @@ impl FromNode for AssumeRoleOutput {
     }
 }
 
-impl ToNode for AssumeRoleOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AssumedRoleUser", &self.assumed_role_user);
-        node::put(&mut members, "Credentials", &self.credentials);
-        node::put(&mut members, "PackedPolicySize", &self.packed_policy_size);
-        node::put(&mut members, "SessionTokenSize", &self.session_token_size);
-        node::put(&mut members, "SessionTokenUtilization", &self.session_token_utilization);
-        node::put(&mut members, "SourceIdentity", &self.source_identity);
+impl IntoNode for AssumeRoleOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(6);
+        node::put(&mut members, "AssumedRoleUser", self.assumed_role_user);
+        node::put(&mut members, "Credentials", self.credentials);
+        node::put(&mut members, "PackedPolicySize", self.packed_policy_size);
+        node::put(&mut members, "SessionTokenSize", self.session_token_size);
+        node::put(&mut members, "SessionTokenUtilization", self.session_token_utilization);
+        node::put(&mut members, "SourceIdentity", self.source_identity);
         Node::Map(members)
     }
 }
@@ -111,10 +111,10 @@ impl FromNode for GetAccessKeyInfoInput {
     }
 }
 
-impl ToNode for GetAccessKeyInfoInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
+impl IntoNode for GetAccessKeyInfoInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
         Node::Map(members)
     }
 }
@@ -131,10 +131,10 @@ impl FromNode for GetAccessKeyInfoOutput {
     }
 }
 
-impl ToNode for GetAccessKeyInfoOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Account", &self.account);
+impl IntoNode for GetAccessKeyInfoOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "Account", self.account);
         Node::Map(members)
     }
 }
@@ -149,8 +149,8 @@ impl FromNode for GetCallerIdentityInput {
     }
 }
 
-impl ToNode for GetCallerIdentityInput {
-    fn to_node(&self) -> Node {
+impl IntoNode for GetCallerIdentityInput {
+    fn into_node(self) -> Node {
         let members = Vec::new();
         Node::Map(members)
     }
@@ -174,12 +174,12 @@ impl FromNode for GetCallerIdentityOutput {
     }
 }
 
-impl ToNode for GetCallerIdentityOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Account", &self.account);
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "UserId", &self.user_id);
+impl IntoNode for GetCallerIdentityOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Account", self.account);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "UserId", self.user_id);
         Node::Map(members)
     }
 }
@@ -204,13 +204,13 @@ impl FromNode for GetSessionTokenInput {
     }
 }
 
-impl ToNode for GetSessionTokenInput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "DurationSeconds", &self.duration_seconds);
-        node::put(&mut members, "MinimumSessionTokenSize", &self.minimum_session_token_size);
-        node::put(&mut members, "SerialNumber", &self.serial_number);
-        node::put(&mut members, "TokenCode", &self.token_code);
+impl IntoNode for GetSessionTokenInput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "DurationSeconds", self.duration_seconds);
+        node::put(&mut members, "MinimumSessionTokenSize", self.minimum_session_token_size);
+        node::put(&mut members, "SerialNumber", self.serial_number);
+        node::put(&mut members, "TokenCode", self.token_code);
         Node::Map(members)
     }
 }
@@ -233,12 +233,12 @@ impl FromNode for GetSessionTokenOutput {
     }
 }
 
-impl ToNode for GetSessionTokenOutput {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Credentials", &self.credentials);
-        node::put(&mut members, "SessionTokenSize", &self.session_token_size);
-        node::put(&mut members, "SessionTokenUtilization", &self.session_token_utilization);
+impl IntoNode for GetSessionTokenOutput {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(3);
+        node::put(&mut members, "Credentials", self.credentials);
+        node::put(&mut members, "SessionTokenSize", self.session_token_size);
+        node::put(&mut members, "SessionTokenUtilization", self.session_token_utilization);
         Node::Map(members)
     }
 }
@@ -259,11 +259,11 @@ impl FromNode for AssumedRoleUser {
     }
 }
 
-impl ToNode for AssumedRoleUser {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Arn", &self.arn);
-        node::put(&mut members, "AssumedRoleId", &self.assumed_role_id);
+impl IntoNode for AssumedRoleUser {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Arn", self.arn);
+        node::put(&mut members, "AssumedRoleId", self.assumed_role_id);
         Node::Map(members)
     }
 }
@@ -288,13 +288,13 @@ impl FromNode for Credentials {
     }
 }
 
-impl ToNode for Credentials {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "AccessKeyId", &self.access_key_id);
-        node::put(&mut members, "Expiration", &self.expiration);
-        node::put(&mut members, "SecretAccessKey", &self.secret_access_key);
-        node::put(&mut members, "SessionToken", &self.session_token);
+impl IntoNode for Credentials {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(4);
+        node::put(&mut members, "AccessKeyId", self.access_key_id);
+        node::put(&mut members, "Expiration", self.expiration);
+        node::put(&mut members, "SecretAccessKey", self.secret_access_key);
+        node::put(&mut members, "SessionToken", self.session_token);
         Node::Map(members)
     }
 }
@@ -311,10 +311,10 @@ impl FromNode for PolicyDescriptorType {
     }
 }
 
-impl ToNode for PolicyDescriptorType {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "arn", &self.arn);
+impl IntoNode for PolicyDescriptorType {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(1);
+        node::put(&mut members, "arn", self.arn);
         Node::Map(members)
     }
 }
@@ -335,11 +335,11 @@ impl FromNode for ProvidedContext {
     }
 }
 
-impl ToNode for ProvidedContext {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "ContextAssertion", &self.context_assertion);
-        node::put(&mut members, "ProviderArn", &self.provider_arn);
+impl IntoNode for ProvidedContext {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "ContextAssertion", self.context_assertion);
+        node::put(&mut members, "ProviderArn", self.provider_arn);
         Node::Map(members)
     }
 }
@@ -360,11 +360,11 @@ impl FromNode for Tag {
     }
 }
 
-impl ToNode for Tag {
-    fn to_node(&self) -> Node {
-        let mut members = Vec::new();
-        node::put(&mut members, "Key", &self.key);
-        node::put(&mut members, "Value", &self.value);
+impl IntoNode for Tag {
+    fn into_node(self) -> Node {
+        let mut members = Vec::with_capacity(2);
+        node::put(&mut members, "Key", self.key);
+        node::put(&mut members, "Value", self.value);
         Node::Map(members)
     }
 }
