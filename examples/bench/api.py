@@ -64,11 +64,15 @@ class Wire:
         return json.loads(done.stdout)
 
 
-def bare_fsyncs(path, seconds=SECONDS):
-    """Appending 512 bytes and fdatasync, again and again: what the disk allows one writer."""
-    descriptor, count, started = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 0, time.perf_counter()
+def bare_fsyncs(path, seconds=SECONDS, block=4096, blocks=1024):
+    """Writing 4 KiB over what is there and fdatasync, again and again, as a log is written that has its size: what
+    the disk allows one writer."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
+    os.pwrite(descriptor, b"x" * (block * blocks), 0)
+    os.fsync(descriptor)
+    count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        os.write(descriptor, b"x" * 512)
+        os.pwrite(descriptor, b"y" * block, count % blocks * block)
         os.fdatasync(descriptor)
         count += 1
     os.close(descriptor)
@@ -135,6 +139,7 @@ def milliseconds(measured, which):
 
 def show(report, kind, least, found):
     rows, ratios = [], {}
+    limit = [one["rate"] for one, _ in found.get((BARE, 1), [])]
     for (name, clients), rounds in found.items():
         ours = [one for one, _ in rounds]
         row = [name, clients, spread([one["rate"] for one in ours], 0), milliseconds(ours, "median_us"),
@@ -144,9 +149,14 @@ def show(report, kind, least, found):
             ratios[name, clients] = median([one["rate"] / other["rate"] for one, other in rounds])
             row += [spread([one["rate"] for one in theirs], 0), milliseconds(theirs, "p99_us"),
                     f"{ratios[name, clients]:.1f} x" + (" *" if name in INSTEAD else "")]
-        rows.append(row + [""] * (8 - len(row)))
+        row += [""] * (8 - len(row))
+        if limit and clients == 1:
+            row.append(f"{median([one['rate'] / other for one, other in zip(ours, limit)]):.2f} x")
+        rows.append(row)
     rows.sort(key=lambda row: row[1])
-    report.table([kind, "clients", "per second", "median ms", "p99 ms", "moto's per second", "moto's p99 ms", "ratio"], rows)
+    heads = [kind, "clients", "per second", "median ms", "p99 ms", "moto's per second", "moto's p99 ms", "ratio"]
+    heads += ["of the disk's limit"] if limit else []
+    report.table(heads, [row + [""] * (len(heads) - len(row)) for row in rows])
     for name in sorted({name for name, _ in ratios} & set(INSTEAD)):
         report.say(f"  * moto has no {name}: beside its {INSTEAD[name]}")
     for name in sorted({name for name, _ in found} & set(NOT_COMPARED)):

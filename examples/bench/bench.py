@@ -5,13 +5,13 @@ import importlib
 import os
 import sys
 
-NAMES = ("journey", "sandbox", "api", "start", "growth", "retention", "scale", "agents", "git")
+NAMES = ("journey", "sandbox", "api", "start", "growth", "retention", "scale", "agents", "git", "build")
 
 
 def main():
     parser = argparse.ArgumentParser(prog="cargo xtask bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} [default: all]")
-    parser.add_argument("--towpath", required=True, help="the binary")
+    parser.add_argument("--towpath", help="the binary; only `build` does without")
     parser.add_argument("--sandbox-example", help="the runner's example bench_true, built as the binary is")
     parser.add_argument("--agents-example", help="the agent's example bench_agents, built as the binary is")
     parser.add_argument("--load", help="the load generator: a command that takes a file of requests")
@@ -22,7 +22,10 @@ def main():
     unknown = [name for name in arguments.names if name not in NAMES]
     if unknown:
         parser.error(f"no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
-    os.environ["TOWPATH_BIN"] = arguments.towpath
+    if arguments.towpath:
+        os.environ["TOWPATH_BIN"] = arguments.towpath
+    elif arguments.names != ["build"]:
+        parser.error("--towpath is missing")
 
     from report import Report
     from world import machine

@@ -62,5 +62,6 @@ def run(report):
                  [[name, spread(times[name]), spread(memory[name])] for name in times])
     size_mib = os.path.getsize(BIN) / 2**20
     report.say(f"  binary: {size_mib:.1f} MiB")
-    report.goal("ready in well under a second (here: 250 ms)", median(times["towpath, new data folder"]) < 250)
+    report.goal("ready in less than 100 ms", median(times["towpath, new data folder"]) < 100)
+    report.goal("less than 60 MiB when idle", median(memory["towpath, new data folder"]) < 60)
     report.keep("start", {"milliseconds": times, "memory_mib": memory, "binary_mib": size_mib})

@@ -25,7 +25,10 @@ pub fn run(arguments: &[&str]) -> TaskResult {
     let bin = prerequisites::python()?;
     let mut bench = Command::new(bin.join("python"));
     bench.arg(root().join("examples/bench/bench.py")).args(arguments);
-    if !arguments.iter().any(|argument| argument.starts_with("--towpath")) {
+    // One that builds for itself needs nothing that is built.
+    let builds_itself =
+        arguments.first() == Some(&"build") && arguments.get(1).is_none_or(|next| next.starts_with('-'));
+    if !builds_itself && !arguments.iter().any(|argument| argument.starts_with("--towpath")) {
         let built = build()?;
         bench.arg("--towpath").arg(built.join("towpath"));
         bench.arg("--sandbox-example").arg(built.join("examples/bench_drive"));
