@@ -13,7 +13,7 @@ mod xml;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// A request makes some hundred small values and drops them: see `docs/decisions/0016-an-allocator-of-its-own.md`.
+/// A request makes some hundred small values and drops them: see `docs/decisions/0017-an-allocator-of-its-own.md`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
