@@ -12,7 +12,6 @@ from minimal import MANIFEST
 from sdk.clients.boto import Boto
 from sdk.clients.cli import Cli
 from sdk.clients.js import Js
-from sdk.clients.rust import LEFT_OUT as RUST_LEFT_OUT
 from sdk.clients.rust import Rust
 from sdk.runner import Run
 from sdk.strict import problems_of
@@ -43,7 +42,7 @@ CLIENTS = {
     "cli1": (lambda server: Cli(server, "cli1"), SHIPPED),
     "cli2": (lambda server: Cli(server, "cli2"), SHIPPED),
     "js": (Js, SHIPPED),
-    "rust": (Rust, [service for service in SHIPPED if service not in RUST_LEFT_OUT]),
+    "rust": (Rust, SHIPPED),
 }
 # Debian's CLI is of early 2023, before these.
 LACKING = {"cli2": {("codepipeline", "RollbackStage")}}

@@ -20,7 +20,6 @@ Usage: cargo xtask <task>
 
   journey [--keep]  build Towpath and take a real project from `git push` to two hosts
   test [FILTER]     every test: Rust, then the stories with unmodified clients (FILTER: pytest's -k)
-  test --sdk-rust   every operation through the AWS SDK for Rust (`test` leaves two services out)
   check             format, lints, house rules, generated files, licences: what CI runs before the tests
   bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
                     start, growth, scale, agents (--towpath PATH: this binary instead of a release build;

@@ -1,7 +1,6 @@
 """The AWS SDK for Rust: typed calls in one process, whose answers come as their Debug text."""
 
 import ast
-import os
 import pathlib
 
 import botocore.session
@@ -12,10 +11,6 @@ from .child import Child, nulls, unwrap
 from .rust_debug import Redacted, Struct, Unit, parse
 
 DRIVER = pathlib.Path(__file__).parents[3] / "target/sdk-rust/debug/towpath-sdk-rust"
-# `cargo xtask test` leaves two out, to build in less; `cargo xtask test --sdk-rust` builds every service's SDK.
-IS_WHOLE = os.environ.get("TOWPATH_SDK_RUST") == "all"
-LEFT_OUT = set() if IS_WHOLE else {"codecommit", "codedeploy"}
-
 
 # Variants that are called otherwise than on the wire: CodeCommit's kinds of change.
 VARIANTS = {"Added": "A", "Deleted": "D", "Modified": "M"}

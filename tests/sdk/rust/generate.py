@@ -14,8 +14,6 @@ from botocore import xform_name  # noqa: E402
 from sdk.table import TABLES  # noqa: E402
 
 CRATES = {"logs": "aws_sdk_cloudwatchlogs"}
-# The driver has these only with its feature `all`.
-OPTIONAL = {"codecommit": '#[cfg(feature = "all")]\n', "codedeploy": '#[cfg(feature = "all")]\n'}
 SCALARS = {"integer": "int", "long": "long", "boolean": "truth"}
 
 
@@ -85,7 +83,7 @@ class Writer:
         parts = []
         for (service, name), members in sorted(self.used.items()):
             kind = f"{crate(service)}::types::{type_name(name)}"
-            parts.append(f"{OPTIONAL.get(service, '')}fn {service}_{rust_name(name)}(input: &Value) -> Res<{kind}> {{\n"
+            parts.append(f"fn {service}_{rust_name(name)}(input: &Value) -> Res<{kind}> {{\n"
                          f"    (&Wrap({kind}::builder(){self.setters(service, members)}\n        .build())).finished()\n}}\n")
         arms = []
         for (service, operation), members in sorted(self.calls.items()):
@@ -96,11 +94,11 @@ class Writer:
                 tail = ('    let shown = format!("{told:?}");\n'
                         '    let body = told.body.collect().await.map_err(|error| format!("{error:?}"))?.to_vec();\n'
                         '    Ok(format!("{shown}\\n{body:?}"))\n')
-            parts.append(f"{OPTIONAL.get(service, '')}#[allow(deprecated)]\nasync fn {function}(clients: &Clients, input: &Value) -> Result<String, Failure> {{\n"
+            parts.append(f"#[allow(deprecated)]\nasync fn {function}(clients: &Clients, input: &Value) -> Result<String, Failure> {{\n"
                          f"    let _ = input;\n"
                          f"    let told = clients.{service}.{rust_name(operation)}(){self.setters(service, members, streaming)}\n"
                          f"        .send().await.map_err(|error| failure!(error))?;\n{tail}}}\n")
-            arms.append(OPTIONAL.get(service, "") + f'        ("{service}", "{operation}") => Box::pin({function}(clients, input)).await,\n')
+            arms.append(f'        ("{service}", "{operation}") => Box::pin({function}(clients, input)).await,\n')
         return "\n".join(parts) + (
             "\nasync fn dispatch(clients: &Clients, service: &str, operation: &str, input: &Value) -> Result<String, Failure> {\n"
             "    match (service, operation) {\n" + "".join(arms) +

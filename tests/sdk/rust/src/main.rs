@@ -103,16 +103,16 @@ macro_rules! failure {
 }
 
 macro_rules! clients {
-    ($($(#[$when:meta])? $name:ident: $sdk:ident $(, $more:ident($value:expr))?;)*) => {
+    ($($name:ident: $sdk:ident $(, $more:ident($value:expr))?;)*) => {
         pub struct Clients {
-            $($(#[$when])? pub $name: $sdk::Client,)*
+            $(pub $name: $sdk::Client,)*
         }
 
         impl Clients {
             fn new(endpoint: &str, access: &str, secret: &str) -> Clients {
                 let http = Builder::new().build_http();
                 Clients {
-                    $($(#[$when])? $name: $sdk::Client::from_conf(
+                    $($name: $sdk::Client::from_conf(
                         $sdk::Config::builder()
                             .behavior_version_latest()
                             .region($sdk::config::Region::new("us-east-1"))
@@ -131,9 +131,7 @@ macro_rules! clients {
 
 clients! {
     codebuild: aws_sdk_codebuild;
-    #[cfg(feature = "all")]
     codecommit: aws_sdk_codecommit;
-    #[cfg(feature = "all")]
     codedeploy: aws_sdk_codedeploy;
     codepipeline: aws_sdk_codepipeline;
     iam: aws_sdk_iam;
