@@ -132,7 +132,7 @@ impl Git {
 
     /// The same with a socket as standard input, for what is long. Git reads 4 KiB at a time, and the writer of a
     /// full pipe is woken for each; the writer of a full socket when most of it is free again. For a pack of
-    /// 157 MB that is 800 times instead of 39,000, and an eighth of git's own time less.
+    /// 157 MB the server's threads then wait 4,000 times instead of 34,000.
     pub async fn start_fed(&self, command: Command) -> Result<(Running, UnixStream), GitError> {
         let turn = self.turn().await?;
         let (ours, theirs) = UnixStream::pair().map_err(GitError::Start)?;
