@@ -30,6 +30,7 @@ mod sandbox;
 mod slots;
 mod spec;
 mod supervisor;
+mod sweep;
 mod sys;
 mod toolchains;
 mod trash;
@@ -37,12 +38,13 @@ mod view;
 
 pub use config::{Config, NetworkConfig};
 pub use error::{OVER_DISK, RunnerError};
-pub use runner::{Runner, Swept};
+pub use runner::Runner;
 pub use sandbox::{Process, Sandbox};
 pub use spec::{
     Access, Bind, BindSource, Command, ExitStatus, Limits, Mode, Network, Output, Publish, Relay, Report,
     Spec, WindowSize,
 };
+pub use sweep::Swept;
 pub use view::{Entry, EntryKind, View};
 
 /// Takes the process over, and never returns, when it was started as a sandbox's supervisor. Call it first

@@ -13,20 +13,19 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::channel::{self, Channel};
 use crate::messages::{Holder, Plan, ToSupervisor};
-use crate::supervisor::{self, NAME, run_folder};
+use crate::supervisor::{self, NAME};
+use crate::sweep::{self, Swept};
 use crate::toolchains::{self, Toolchains};
-use crate::{Bind, Config, Mode, Network, Relay, RunnerError, Sandbox, Spec, cgroup, layer, nat, trash};
+use crate::{Bind, Config, Mode, Network, Relay, RunnerError, Sandbox, Spec, layer, nat};
 
 const SEARCH_PATHS_ALWAYS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// How long a sandbox may take to be made.
 const SETUP: Duration = Duration::from_secs(60);
-/// How long a sweep waits for a supervisor that is cleaning up by itself.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Starts sandboxes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,12 +49,6 @@ pub(crate) struct Launched {
     pub channel: Channel,
     /// How its process ended, once it has.
     pub ended: tokio::sync::oneshot::Receiver<String>,
-}
-
-/// What [`Runner::sweep`] removed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    pub sandboxes: Vec<String>,
 }
 
 impl Runner {
@@ -109,7 +102,7 @@ impl Runner {
     /// Hosts that are held by their own supervisor stay. Call it at start, before the first `start`.
     pub async fn sweep(&self) -> Result<Swept, RunnerError> {
         let state_dir = self.shared.config.state_dir.clone();
-        let swept = tokio::task::spawn_blocking(move || sweep(&state_dir)).await;
+        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&state_dir)).await;
         swept.map_err(|e| RunnerError::Channel(io::Error::other(e)))?
     }
 
@@ -153,7 +146,7 @@ impl Runner {
             tell.send(supervisor::silent_end(status)).ok();
             // One that ends by itself has cleaned up.
             if status.signal().is_some() {
-                tokio::task::spawn_blocking(move || bury(&state_dir, &id)).await.ok();
+                tokio::task::spawn_blocking(move || sweep::bury(&state_dir, &id)).await.ok();
             }
         });
         Ok(Launched { channel: ours, ended })
@@ -300,65 +293,4 @@ fn resolver_settings() -> (Vec<IpAddr>, Vec<String>) {
         }
     }
     (resolvers, search)
-}
-
-fn sweep(state_dir: &Path) -> Result<Swept, RunnerError> {
-    let mut swept = Swept::default();
-    let run = state_dir.join("run");
-    for entry in fs::read_dir(&run).map_err(RunnerError::file(&run))? {
-        let entry = entry.map_err(RunnerError::file(&run))?;
-        let id = entry.file_name().to_string_lossy().into_owned();
-        if sweep_one(state_dir, &id)? {
-            swept.sandboxes.push(id);
-        }
-    }
-    crate::host::sweep(state_dir)?;
-    let state_dir = state_dir.to_owned();
-    std::thread::spawn(move || trash::empty(&state_dir));
-    Ok(swept)
-}
-
-/// Removes what a killed supervisor left, without waiting for the next start's sweep.
-fn bury(state_dir: &Path, id: &str) {
-    tracing::warn!(sandbox = id, "its supervisor was killed; removing what it left");
-    if let Err(e) = sweep_one(state_dir, id).and_then(|_| trash::empty(state_dir).map_err(RunnerError::from))
-    {
-        tracing::error!(sandbox = id, error = %e, "what a killed supervisor left is removed at the next start");
-    }
-}
-
-/// Whether anything was removed; a host whose supervisor lives stays.
-pub(crate) fn sweep_one(state_dir: &Path, id: &str) -> Result<bool, RunnerError> {
-    let folder = run_folder(state_dir, id);
-    let deadline = Instant::now() + FAREWELL;
-    let mut killed = false;
-    while supervisor_lives(&folder) {
-        if folder.join("host").exists() {
-            return Ok(false);
-        }
-        if Instant::now() > deadline && !killed {
-            killed = true;
-            let pid =
-                fs::read_to_string(folder.join("supervisor")).ok().and_then(|p| p.trim().parse::<i32>().ok());
-            if let Some(pid) = pid.filter(|p| *p > 1) {
-                tracing::warn!(sandbox = id, pid, "killing a supervisor that does not end by itself");
-                // It holds the lock, so the number is still its own.
-                // SAFETY: no memory is involved.
-                unsafe { libc::kill(pid, libc::SIGKILL) };
-            }
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let groups = fs::read_to_string(folder.join("cgroups")).unwrap_or_default();
-    let groups: Vec<PathBuf> =
-        groups.lines().filter(|l| l.starts_with("/sys/fs/cgroup/")).map(PathBuf::from).collect();
-    cgroup::remove(&groups).map_err(RunnerError::file("the sandbox's control group"))?;
-    trash::discard(state_dir, &folder).map_err(RunnerError::file(&folder))?;
-    Ok(true)
-}
-
-/// A supervisor holds its folder's lock for as long as it lives.
-pub(crate) fn supervisor_lives(folder: &Path) -> bool {
-    let Ok(lock) = fs::File::open(folder.join("lock")) else { return false };
-    matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
 }

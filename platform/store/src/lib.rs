@@ -30,6 +30,7 @@ pub mod blobs;
 mod document;
 mod error;
 mod limits;
+mod options;
 mod postgres;
 mod signals;
 mod sqlite;
@@ -43,8 +44,9 @@ pub use limits::{
     MAX_DOCUMENT_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, MAX_PAYLOAD_BYTES,
     MAX_TXN_BYTES, MAX_TXN_OPERATIONS,
 };
+pub use options::{Location, Options};
 pub use steady::SteadyClock;
-pub use store::{Location, Options, Store};
+pub use store::Store;
 pub use txn::{Job, Lease, Txn};
 
 /// How the names of lease owners begin that are not this process: their leases outlive it.

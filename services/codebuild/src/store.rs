@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use towpath_api::pipeline_builds::PipelineBuild;
 use towpath_api::{Arn, Timestamp};
-use towpath_api_codebuild::{Project, Report, ReportGroup};
+use towpath_api_codebuild::{Project, Report, ReportExportConfig, ReportGroup};
 use towpath_store::{Document, key};
 
 /// Jobs whose key is a build's: a worker runs the build.
@@ -253,6 +253,31 @@ pub struct ReportGroupDoc {
     pub region: String,
     pub name: String,
     pub group: ReportGroup,
+}
+
+impl ReportGroupDoc {
+    /// A new group as both the API and a build's first report make it.
+    pub fn new(account: &str, region: &str, name: &str, now: Timestamp) -> ReportGroupDoc {
+        let arn = Arn::new("codebuild", region, account, format!("report-group/{name}")).to_string();
+        ReportGroupDoc {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            name: name.to_owned(),
+            group: ReportGroup {
+                arn: Some(arn),
+                name: Some(name.to_owned()),
+                type_: Some("TEST".to_owned()),
+                export_config: Some(ReportExportConfig {
+                    export_config_type: Some("NO_EXPORT".to_owned()),
+                    ..ReportExportConfig::default()
+                }),
+                created: Some(now),
+                last_modified: Some(now),
+                status: Some("ACTIVE".to_owned()),
+                tags: None,
+            },
+        }
+    }
 }
 
 impl Document for ReportGroupDoc {

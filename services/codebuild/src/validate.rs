@@ -99,7 +99,7 @@ pub fn source(source: &ProjectSource) -> Checked {
     let location = source.location.as_deref().unwrap_or("");
     match kind {
         "CODECOMMIT" => {
-            if crate::work::source::repository_name(location).is_none() {
+            if repository_name(location).is_none() {
                 return Err(invalid(format!(
                     "Invalid project source: location must be a valid AWS CodeCommit repository clone URL: {location}"
                 )));
@@ -294,5 +294,46 @@ pub fn compute_limits(compute_type: &str) -> Option<(u64, f64)> {
         "BUILD_GENERAL1_XLARGE" => Some((70 * GIB, 36.0)),
         "BUILD_GENERAL1_2XLARGE" => Some((145 * GIB, 72.0)),
         _ => None,
+    }
+}
+
+/// The repository's name in a CodeCommit clone URL: `https://HOST/v1/repos/NAME`, `codecommit://NAME`,
+/// `codecommit::REGION://NAME`, with a profile or without.
+pub fn repository_name(location: &str) -> Option<&str> {
+    let name = match location.strip_prefix("codecommit:") {
+        Some(rest) => {
+            let name = rest.split_once("//")?.1;
+            name.rsplit_once('@').map_or(name, |(_, name)| name)
+        }
+        None => {
+            let rest = location.strip_prefix("https://").or_else(|| location.strip_prefix("http://"))?;
+            rest.split_once("/v1/repos/")?.1
+        }
+    };
+    let name = name.trim_end_matches('/');
+    let name = name.strip_suffix(".git").unwrap_or(name);
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (!name.is_empty() && name.len() <= 100 && name.bytes().all(good)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_as_people_name_them() {
+        for location in [
+            "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/app",
+            "http://127.0.0.1:4566/v1/repos/app",
+            "codecommit::us-east-1://app",
+            "codecommit://profile@app",
+            "https://host/v1/repos/app/",
+        ] {
+            assert_eq!(repository_name(location), Some("app"), "{location}");
+        }
+        for location in ["", "app", "https://github.com/a/b", "https://h/v1/repos/", "https://h/v1/repos/a/b"]
+        {
+            assert_eq!(repository_name(location), None, "{location}");
+        }
     }
 }

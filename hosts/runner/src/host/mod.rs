@@ -5,7 +5,7 @@
 //!
 //! State: `STATE_DIR/hosts/NAME/`, made before the supervisor starts and removed by it at its end: `socket`,
 //! `host.json` (what `list` shows), `service.log`. A host whose supervisor was killed is found by its run
-//! folder's free lock; `list` leaves it out and [`sweep`] removes it.
+//! folder's free lock; `list` leaves it out and a [`Runner::sweep`] removes it.
 
 pub(crate) mod socket;
 mod terminal;
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::AsyncChannel;
 use crate::messages::Holder;
-use crate::runner::supervisor_lives;
 use crate::supervisor::run_folder;
+use crate::sweep::{host_folder as folder, host_sandbox_id as sandbox_id, supervisor_lives, sweep_host};
 use crate::{
     Access, Bind, BindSource, Command, Config, ExitStatus, Limits, Network, Publish, Relay, Report, Runner,
     RunnerError, Sandbox, Spec, trash,
@@ -79,14 +79,6 @@ pub struct Host {
     pub weaknesses: Vec<String>,
 }
 
-fn sandbox_id(name: &str) -> String {
-    format!("host-{name}")
-}
-
-fn folder(state_dir: &Path, name: &str) -> PathBuf {
-    state_dir.join("hosts").join(name)
-}
-
 fn check_name(name: &str) -> Result<(), RunnerError> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.chars().all(plain) {
@@ -106,7 +98,7 @@ pub async fn run(config: &Config, spec: HostSpec) -> Result<Host, RunnerError> {
     if supervisor_lives(&run_folder(&state_dir, &sandbox_id(&spec.name))) {
         return Err(RunnerError::HostExists(spec.name));
     }
-    sweep_one(&state_dir, &spec.name)?;
+    sweep_host(&state_dir, &spec.name)?;
     fs::DirBuilder::new().mode(0o700).create(&place).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => RunnerError::HostExists(spec.name.clone()),
         _ => RunnerError::file(&place)(e),
@@ -202,33 +194,4 @@ pub async fn exec(state_dir: &Path, name: &str, command: Command) -> Result<Exit
 /// Stops a host: its processes, its files, its network. Returns when they are gone.
 pub async fn stop(state_dir: &Path, name: &str) -> Result<(), RunnerError> {
     connect(state_dir, name)?.destroy().await
-}
-
-/// Removes what killed supervisors of hosts left.
-pub(crate) fn sweep(state_dir: &Path) -> Result<(), RunnerError> {
-    let hosts = state_dir.join("hosts");
-    for entry in fs::read_dir(&hosts).map_err(RunnerError::file(&hosts))?.flatten() {
-        sweep_one(state_dir, &entry.file_name().to_string_lossy())?;
-    }
-    Ok(())
-}
-
-fn sweep_one(state_dir: &Path, name: &str) -> Result<(), RunnerError> {
-    let run = run_folder(state_dir, &sandbox_id(name));
-    if supervisor_lives(&run) {
-        return Ok(());
-    }
-    if run.exists() {
-        crate::runner::sweep_one(state_dir, &sandbox_id(name))?;
-    }
-    let place = folder(state_dir, name);
-    // A host that is just being started has its folder before its supervisor; it is younger than this.
-    let described = place.join("host.json").exists();
-    let young = fs::metadata(&place)
-        .and_then(|m| m.modified())
-        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age < std::time::Duration::from_secs(30)));
-    if place.exists() && (described || !young) {
-        trash::discard(state_dir, &place).map_err(RunnerError::file(&place))?;
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::view::Workshop;
+use super::view::{WRITABLE, Workshop};
 use crate::layer;
 use crate::messages::{Failure, Step};
 use crate::places::NewRoot;
@@ -23,8 +23,6 @@ use crate::sys::{self, Depth};
 pub const REMEDY: &str = "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
                           user.max_user_namespaces above 0, kernel.apparmor_restrict_unprivileged_userns=0), or \
                           run the server as root";
-/// Folders inside that are writable, on disk.
-const WRITABLE: &[&str] = &["/tmp", "/var/tmp", "/run"];
 
 /// Makes this process root of a user namespace of its own, which may mount.
 pub fn own_namespaces() -> Result<(), Failure> {
@@ -109,35 +107,4 @@ fn writable(shop: &Workshop<'_>, root: &NewRoot, folder: &Path) -> io::Result<()
     let copy = sys::clone_mount(None, &disk, Depth::Recursive)?;
     sys::set_mount(copy.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV, None, Depth::Recursive)?;
     sys::attach_mount(copy.as_fd(), root.folder(folder)?.as_fd())
-}
-
-/// Puts a file of the sandbox's own over one of the host's.
-pub fn replace_file(shop: &Workshop<'_>, root: &NewRoot, path: &Path, content: &str) -> io::Result<()> {
-    // The host's may be a link into /run, which is the sandbox's own and empty.
-    let real = match fs::read_link(path) {
-        Ok(target) => path.parent().unwrap_or(Path::new("/")).join(target),
-        Err(_) => path.to_owned(),
-    };
-    let real = normalise(&real);
-    if WRITABLE.iter().any(|w| real.starts_with(w)) {
-        return root.write(&real, content.as_bytes(), 0o644);
-    }
-    let name = path.display().to_string().replace('/', "-");
-    let disk = shop.disk.join(format!("file{name}"));
-    fs::write(&disk, content)?;
-    let copy = sys::clone_mount(None, &disk, Depth::Recursive)?;
-    sys::attach_mount(copy.as_fd(), root.file(path)?.as_fd())
-}
-
-/// Takes `..` and `.` out, by text.
-fn normalise(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => drop(plain.pop()),
-            std::path::Component::CurDir => {}
-            other => plain.push(other),
-        }
-    }
-    plain
 }

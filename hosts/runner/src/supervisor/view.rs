@@ -15,6 +15,8 @@ use crate::spec::{Access, Bind, BindSource, Mode};
 use crate::sys::{self, Depth, fd_path};
 
 const NONE: Option<&str> = None;
+/// Folders inside that are the sandbox's own where the rest of the root is the host's.
+pub const WRITABLE: &[&str] = &["/tmp", "/var/tmp", "/run"];
 const SAFE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// Where a sandbox's mounts and files are put together: a tmpfs in the supervisor's own mount namespace (so
@@ -136,7 +138,7 @@ impl<'a> Workshop<'a> {
             let at = Path::new(path);
             match self.plan.mode {
                 Mode::Root => root.write(at, content.as_bytes(), 0o644),
-                Mode::Rootless => super::mirror::replace_file(self, root, at, &content),
+                Mode::Rootless => replace_file(self, root, at, &content),
             }
             .step(|| format!("write {path}"))?;
         }
@@ -194,4 +196,35 @@ fn own_executable() -> io::Result<Option<PathBuf>> {
 /// For an executable that was replaced on disk since it started.
 fn copy_own_executable(root: &NewRoot, target: &Path) -> io::Result<()> {
     root.write(target, &fs::read("/proc/self/exe")?, 0o755)
+}
+
+/// Puts a file of the sandbox's own over one of the host's.
+fn replace_file(shop: &Workshop<'_>, root: &NewRoot, path: &Path, content: &str) -> io::Result<()> {
+    // The host's may be a link into /run, which is the sandbox's own and empty.
+    let real = match fs::read_link(path) {
+        Ok(target) => path.parent().unwrap_or(Path::new("/")).join(target),
+        Err(_) => path.to_owned(),
+    };
+    let real = normalise(&real);
+    if WRITABLE.iter().any(|w| real.starts_with(w)) {
+        return root.write(&real, content.as_bytes(), 0o644);
+    }
+    let name = path.display().to_string().replace('/', "-");
+    let disk = shop.disk.join(format!("file{name}"));
+    fs::write(&disk, content)?;
+    let copy = sys::clone_mount(None, &disk, Depth::Recursive)?;
+    sys::attach_mount(copy.as_fd(), root.file(path)?.as_fd())
+}
+
+/// Takes `..` and `.` out, by text.
+fn normalise(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            std::path::Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }

@@ -29,8 +29,8 @@ mod schema;
 mod writer;
 
 use crate::backend::{Backend, ClaimRequest, Row, Rows, Scan};
+use crate::options::Options;
 use crate::signals::Signals;
-use crate::store::Options;
 use crate::txn::{Durability, Hold, Op};
 use crate::{Lease, StoreError};
 use link::{Link, Links, PATIENCE};

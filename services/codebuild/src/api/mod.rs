@@ -8,8 +8,6 @@ mod report_groups;
 mod reports;
 mod start;
 
-pub(crate) use report_groups::new_group;
-
 use crate::CodeBuildService;
 use towpath_api::{ApiError, Call, async_trait};
 use towpath_api_codebuild::errors::invalid_input_exception;

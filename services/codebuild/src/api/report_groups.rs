@@ -4,7 +4,7 @@ use super::lists::{READ_AT_ONCE, all, page_of, timed};
 use super::required;
 use crate::CodeBuildService;
 use crate::store::{CasesDoc, ReportDoc, ReportGroupDoc};
-use towpath_api::{ApiError, Arn, Call, Timestamp};
+use towpath_api::{ApiError, Call};
 use towpath_api_codebuild::errors::{invalid_input_exception, resource_already_exists_exception};
 use towpath_api_codebuild::*;
 use towpath_store::{Document, Order, StoreError, Txn, Versioned, key};
@@ -15,29 +15,6 @@ const PAGE: i64 = 100;
 pub(super) fn group_of(call: &Call, arn: &str) -> Result<String, ApiError> {
     let name = arn.strip_prefix(&call.arn("codebuild", "report-group/")).map(str::to_owned);
     name.ok_or_else(|| invalid_input_exception(format!("Invalid report group ARN: {arn}")))
-}
-
-/// A new group as both the API and a build's first report make it.
-pub(crate) fn new_group(account: &str, region: &str, name: &str, now: Timestamp) -> ReportGroupDoc {
-    let arn = Arn::new("codebuild", region, account, format!("report-group/{name}")).to_string();
-    ReportGroupDoc {
-        account: account.to_owned(),
-        region: region.to_owned(),
-        name: name.to_owned(),
-        group: ReportGroup {
-            arn: Some(arn),
-            name: Some(name.to_owned()),
-            type_: Some("TEST".to_owned()),
-            export_config: Some(ReportExportConfig {
-                export_config_type: Some("NO_EXPORT".to_owned()),
-                ..ReportExportConfig::default()
-            }),
-            created: Some(now),
-            last_modified: Some(now),
-            status: Some("ACTIVE".to_owned()),
-            tags: None,
-        },
-    }
 }
 
 pub async fn create(
@@ -60,7 +37,7 @@ pub async fn create(
     if !good || name.len() < 2 {
         return Err(invalid_input_exception(format!("Invalid report group name: {name}")));
     }
-    let mut doc = new_group(&call.account, &call.region, &name, service.store.now());
+    let mut doc = ReportGroupDoc::new(&call.account, &call.region, &name, service.store.now());
     doc.group.tags = input.tags;
     let mut txn = Txn::new();
     txn.create(&doc);

@@ -83,7 +83,7 @@ impl Attempt {
             Ok(begun) => begun,
             Err(failure) => {
                 if let Failure::Phase { status, context } = &failure {
-                    log_end(&ready.log, "DOWNLOAD_SOURCE", *status, context).await;
+                    ready.log.end_of("DOWNLOAD_SOURCE", *status, context).await;
                 }
                 return self.give_up(failure).await.map(|()| None);
             }
@@ -128,7 +128,7 @@ impl Attempt {
             Ok(prepared) => prepared,
             Err(failure) => return Ok(Err(failure)),
         };
-        log_end(&ready.log, "DOWNLOAD_SOURCE", Status::Succeeded, &Context::default()).await;
+        ready.log.end_of("DOWNLOAD_SOURCE", Status::Succeeded, &Context::default()).await;
         let first = PhaseKind::Commands(PhaseName::Install);
         let mut step = Step::phase_done(Status::Succeeded, Context::default(), first);
         step.facts = Facts::SourceVersion(doc.resolved_source_version);
@@ -147,7 +147,7 @@ impl Attempt {
             "The build wrote more to disk than build-disk-bytes allows, and everything in it was ended: {reason}"
         );
         let context = Context::new("DISK_QUOTA_EXCEEDED", message);
-        log_end(log, phase, Status::Failed, &context).await;
+        log.end_of(phase, Status::Failed, &context).await;
         self.give_up(Failure::Phase { status: Status::Failed, context }).await.map(|()| None)
     }
 
@@ -164,9 +164,4 @@ impl Attempt {
         self.done(status, context, PhaseKind::Finalizing).await?;
         self.assignment.step(Step::plain(Input::Finalized)).await.map(drop)
     }
-}
-
-pub(super) async fn log_end(log: &Log, phase: &str, status: Status, context: &Context) {
-    log.say(format!("Phase complete: {phase} State: {status}")).await;
-    log.say(format!("Phase context status code: {} Message: {}", context.code, context.message)).await;
 }

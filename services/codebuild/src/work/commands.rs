@@ -1,6 +1,5 @@
 //! INSTALL, PRE_BUILD, BUILD and POST_BUILD: the buildspec's commands in the build's shell.
 
-use super::build::log_end;
 use super::log::Log;
 use super::output::Output;
 use super::shell::{Shell, ShellError};
@@ -88,10 +87,10 @@ impl Commands {
             };
             let tail = self.prepared.output.settle(true).await;
             let Some(context) = failure else {
-                log_end(&self.log, &shown, Status::Succeeded, &Context::default()).await;
+                self.log.end_of(&shown, Status::Succeeded, &Context::default()).await;
                 return Ok((Status::Succeeded, Context::default()));
             };
-            log_end(&self.log, &shown, Status::Failed, &context).await;
+            self.log.end_of(&shown, Status::Failed, &context).await;
             let on_failure = spec.phase(name).and_then(|phase| phase.on_failure.as_ref());
             match on_failure {
                 Some(OnFailure::Retry { times, pattern })

@@ -1,7 +1,6 @@
 //! A build that runs on this server: its keeper is this very process.
 
 use super::assignment::{Assignment, Denied, LogSink, Opened, Step, Stopped};
-use super::build::log_end;
 use super::log::{ARCHIVE, Log};
 use super::publish::{Manifest, Published, publish, report_arn};
 use super::source::{self, BuildspecFailure, SourceError, SourcePlan};
@@ -95,7 +94,7 @@ impl Local {
                 manifest.map_err(|error| Stopped::Fault(format!("the staged artifacts: {error}")))?;
             let published = publish((&self.service, &*objects), call, &doc, (&manifest, folder), log).await;
             let Published { status, context, uploaded } = published?;
-            log_end(log, "UPLOAD_ARTIFACTS", status, &context).await;
+            log.end_of("UPLOAD_ARTIFACTS", status, &context).await;
             let report_arns = manifest.reports.iter().map(|report| report_arn(&doc, report)).collect();
             let facts = Facts::Stored { report_arns, uploaded };
             self.step(Step { input: Input::Published { status, context }, facts }).await?;

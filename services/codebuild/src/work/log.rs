@@ -5,6 +5,7 @@
 //! for good loses lines, and says how many.
 
 use super::assignment::LogSink;
+use crate::state::{Context, Status};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::File;
@@ -54,6 +55,12 @@ impl Log {
     pub async fn say(&self, text: impl AsRef<str>) {
         let now = self.sink.now();
         self.line(format!("[Container] {} {}", stamp(now), text.as_ref())).await;
+    }
+
+    /// The two lines that end a phase.
+    pub async fn end_of(&self, phase: &str, status: Status, context: &Context) {
+        self.say(format!("Phase complete: {phase} State: {status}")).await;
+        self.say(format!("Phase context status code: {} Message: {}", context.code, context.message)).await;
     }
 
     /// A line as a command printed it.

@@ -5,7 +5,6 @@ use super::assignment::Stopped;
 use super::log::Log;
 use super::report::{StagedReport, status, summary};
 use crate::CodeBuildService;
-use crate::api::new_group;
 use crate::state::{Context, State, Status};
 use crate::store::{BuildDoc, CasesDoc, ReportDoc, ReportGroupDoc, StoredArtifact};
 use serde::{Deserialize, Serialize};
@@ -175,7 +174,7 @@ async fn store_report(
             return Err(StoreReport::Denied(ApiError::client("ResourceNotFoundException", message)));
         }
         authorize("codebuild:CreateReportGroup")?;
-        let group = new_group(&doc.account, &doc.region, &report.group, service.store.now());
+        let group = ReportGroupDoc::new(&doc.account, &doc.region, &report.group, service.store.now());
         let mut txn = Txn::new();
         txn.create(&group);
         match service.store.commit(txn).await {

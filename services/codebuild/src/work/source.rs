@@ -85,25 +85,6 @@ impl std::convert::From<ApiError> for SourceError {
     }
 }
 
-/// The repository's name in a CodeCommit clone URL: `https://HOST/v1/repos/NAME`, `codecommit://NAME`,
-/// `codecommit::REGION://NAME`, with a profile or without.
-pub fn repository_name(location: &str) -> Option<&str> {
-    let name = match location.strip_prefix("codecommit:") {
-        Some(rest) => {
-            let name = rest.split_once("//")?.1;
-            name.rsplit_once('@').map_or(name, |(_, name)| name)
-        }
-        None => {
-            let rest = location.strip_prefix("https://").or_else(|| location.strip_prefix("http://"))?;
-            rest.split_once("/v1/repos/")?.1
-        }
-    };
-    let name = name.trim_end_matches('/');
-    let name = name.strip_suffix(".git").unwrap_or(name);
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (!name.is_empty() && name.len() <= 100 && name.bytes().all(good)).then_some(name)
-}
-
 /// `bucket/key`, also as an ARN or an `s3://` address.
 pub fn bucket_and_key(location: &str) -> Option<(String, String)> {
     let location = location.strip_prefix("arn:aws:s3:::").unwrap_or(location);
@@ -166,7 +147,7 @@ fn declared(source: &ProjectSource, identifier: Option<String>, version: Option<
     let location = source.location.clone().unwrap_or_default();
     match source.type_.as_deref() {
         Some("CODECOMMIT") => {
-            let repository = repository_name(&location).unwrap_or_default().to_owned();
+            let repository = crate::validate::repository_name(&location).unwrap_or_default().to_owned();
             let revision = version.filter(|version| !version.is_empty()).map(Revision::parse);
             let depth = match source.git_clone_depth {
                 Some(depth) if depth > 0 => CloneDepth::Shallow(u32::try_from(depth).unwrap_or(u32::MAX)),
@@ -363,23 +344,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
-
-    #[test]
-    fn repositories_as_people_name_them() {
-        for location in [
-            "https://git-codecommit.us-east-1.amazonaws.com/v1/repos/app",
-            "http://127.0.0.1:4566/v1/repos/app",
-            "codecommit::us-east-1://app",
-            "codecommit://profile@app",
-            "https://host/v1/repos/app/",
-        ] {
-            assert_eq!(repository_name(location), Some("app"), "{location}");
-        }
-        for location in ["", "app", "https://github.com/a/b", "https://h/v1/repos/", "https://h/v1/repos/a/b"]
-        {
-            assert_eq!(repository_name(location), None, "{location}");
-        }
-    }
 
     #[test]
     fn inline_or_a_path() {
