@@ -142,11 +142,12 @@ impl Runner {
             .map_err(RunnerError::file(&self.shared.config.helper))?;
         let (tell, ended) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
+            let pid = child.id().unwrap_or_default();
             let Ok(status) = child.wait().await else { return };
             tell.send(supervisor::silent_end(status)).ok();
             // One that ends by itself has cleaned up.
             if status.signal().is_some() {
-                tokio::task::spawn_blocking(move || sweep::bury(&state_dir, &id)).await.ok();
+                tokio::task::spawn_blocking(move || sweep::bury(&state_dir, &id, pid)).await.ok();
             }
         });
         Ok(Launched { channel: ours, ended })

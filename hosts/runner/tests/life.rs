@@ -8,11 +8,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command as HostCommand, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use support::{World, eventually, groups_of, mounts_below, processes_with, said, shell, works};
+use support::{World, eventually, mounts_below, processes_with, said, shell, works};
 use towpath_runner::{
     Access, Bind, BindSource, Command, Limits, Network, Publish, Relay, Runner, RunnerError, Spec, View,
     WindowSize,
@@ -27,9 +26,7 @@ stories! {
     the_disk_limit_ends_it,
     orphans_are_reaped_and_die_with_the_sandbox,
     a_dropped_sandbox_dies,
-    a_killed_supervisor_leaves_nothing,
     a_supervisor_that_ends_at_once_says_how,
-    a_killed_server_leaves_nothing,
     workspaces_are_shared_and_read_safely,
     relays_and_published_ports_carry_connections,
     a_bad_specification_changes_nothing,
@@ -241,76 +238,6 @@ async fn a_dropped_sandbox_dies(world: World) {
     assert_eq!(processes_with(&mark).len(), 1);
     drop(process);
     eventually("it is gone", || processes_with(&mark).is_empty()).await;
-}
-
-/// Groups that exist, of those recorded.
-fn existing(groups: &[PathBuf]) -> usize {
-    groups.iter().filter(|g| g.exists()).count()
-}
-
-async fn a_killed_supervisor_leaves_nothing(world: World) {
-    let (mark, state) = (format!("9{:07}", std::process::id()), world.config.state_dir.clone());
-    let runner = world.runner();
-    let mut spec = Spec::new("killed");
-    spec.limits.memory_bytes = Some(64 << 20);
-    let sandbox = runner.start(spec).await.unwrap();
-    let mut process = sandbox.exec(Command::new(["sleep", &mark])).await.unwrap();
-    let groups = groups_of(&state, "killed");
-    assert_eq!(existing(&groups) > 0, world.is_root());
-    eventually("it sleeps", || processes_with(&mark).len() == 1).await;
-    let supervisor = nix::unistd::Pid::from_raw(sandbox.report().supervisor_pid);
-    nix::sys::signal::kill(supervisor, nix::sys::signal::Signal::SIGKILL).unwrap();
-    assert!(matches!(process.wait().await, Err(RunnerError::Ended { .. })));
-    eventually("its processes are gone", || processes_with(&mark).is_empty()).await;
-    assert_eq!(mounts_below(&state), Vec::<String>::new());
-    // The runner removes what is left at once; a sweep finds at most what it has not come to yet.
-    let swept = runner.sweep().await.unwrap();
-    assert!(swept.sandboxes.iter().all(|id| id == "killed"), "{:?}", swept.sandboxes);
-    eventually("nothing of it is left", || existing(&groups) == 0 && !state.join("run/killed").exists())
-        .await;
-    runner.start(Spec::new("killed")).await.unwrap().destroy().await.unwrap();
-}
-
-/// Not a story: the server that the next one kills. It is this test binary, started again.
-#[test]
-fn server() {
-    let Some(state) = std::env::var_os("TOWPATH_TEST_SERVER") else { return };
-    let mark = std::env::var("TOWPATH_TEST_MARK").unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut config = towpath_runner::Config::from_env(&state);
-        config.helper = support::helper();
-        let mut spec = Spec::new("orphaned");
-        spec.limits.memory_bytes = Some(64 << 20);
-        let sandbox = Runner::new(config).unwrap().start(spec).await.unwrap();
-        let _process = sandbox.exec(Command::new(["sleep", &mark])).await.unwrap();
-        println!("\nready");
-        std::io::stdout().flush().unwrap();
-        std::future::pending::<()>().await;
-    });
-}
-
-async fn a_killed_server_leaves_nothing(world: World) {
-    let (mark, state) = (format!("6{:07}", std::process::id()), world.config.state_dir.clone());
-    let mut server = HostCommand::new(std::env::current_exe().unwrap())
-        .args(["--exact", "server", "--nocapture"])
-        .env("TOWPATH_TEST_SERVER", &state)
-        .env("TOWPATH_TEST_MARK", &mark)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.ends_with("ready")));
-    let groups = groups_of(&state, "orphaned");
-    assert_eq!(existing(&groups) > 0, world.is_root());
-    eventually("it sleeps", || processes_with(&format!("sleep {mark}")).len() == 1).await;
-    server.kill().unwrap();
-    server.wait().unwrap();
-    let run = state.join("run/orphaned");
-    eventually("its supervisor has cleaned up", || !run.exists() && existing(&groups) == 0).await;
-    assert_eq!(processes_with(&format!("sleep {mark}")), Vec::<i32>::new());
-    assert_eq!(mounts_below(&state), Vec::<String>::new());
-    assert_eq!(world.runner().sweep().await.unwrap().sandboxes, Vec::<String>::new());
 }
 
 async fn workspaces_are_shared_and_read_safely(world: World) {

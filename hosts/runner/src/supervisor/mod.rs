@@ -128,6 +128,11 @@ pub fn run_folder(state_dir: &Path, id: &str) -> PathBuf {
     state_dir.join("run").join(id)
 }
 
+/// Where the supervisor of this number makes it.
+pub fn draft_folder(state_dir: &Path, id: &str, supervisor_pid: u32) -> PathBuf {
+    run_folder(state_dir, &format!(".{supervisor_pid}.{id}"))
+}
+
 /// Detaches this process's own mounts below the state directory, then discards the sandbox's folder.
 fn discard(state_dir: &Path, folder: &Path) {
     nix::mount::umount2(&state_dir.join("bench"), nix::mount::MntFlags::MNT_DETACH).ok();
@@ -136,25 +141,30 @@ fn discard(state_dir: &Path, folder: &Path) {
 
 const CLAIM: &str = "claim the sandbox's folder";
 
+/// Makes the folder beside its place and moves it there when it is locked: a folder in its place whose lock is free
+/// has no supervisor any more.
 fn claim(plan: &Plan) -> Result<Home, Failure> {
-    let path = run_folder(&plan.state_dir, &plan.spec.id);
-    fs::DirBuilder::new().mode(0o700).create(&path).step(|| CLAIM.into())?;
-    // From here on the folder is this process's own, and goes with it where the disk has no room for more.
-    take(plan, &path).inspect_err(|_| {
-        fs::remove_dir_all(&path).ok();
+    let draft = draft_folder(&plan.state_dir, &plan.spec.id, std::process::id());
+    fs::DirBuilder::new().mode(0o700).create(&draft).step(|| CLAIM.into())?;
+    take(plan, &draft).inspect_err(|_| {
+        // Where the disk has no room for more, nothing stays.
+        fs::remove_dir_all(&draft).ok();
     })
 }
 
-fn take(plan: &Plan, path: &Path) -> Result<Home, Failure> {
+fn take(plan: &Plan, draft: &Path) -> Result<Home, Failure> {
     let mut options = File::options();
     let lock =
-        options.write(true).create_new(true).mode(0o600).open(path.join("lock")).step(|| CLAIM.into())?;
+        options.write(true).create_new(true).mode(0o600).open(draft.join("lock")).step(|| CLAIM.into())?;
     lock.try_lock().step(|| CLAIM.into())?;
-    fs::write(path.join("supervisor"), std::process::id().to_string()).step(|| CLAIM.into())?;
+    fs::write(draft.join("supervisor"), std::process::id().to_string()).step(|| CLAIM.into())?;
     if let Holder::Supervisor { .. } = plan.holder {
-        fs::write(path.join("host"), "").step(|| CLAIM.into())?;
+        fs::write(draft.join("host"), "").step(|| CLAIM.into())?;
     }
-    Ok(Home { path: path.to_owned(), _lock: lock })
+    // Fails where another's folder is: none is ever empty.
+    let path = run_folder(&plan.state_dir, &plan.spec.id);
+    fs::rename(draft, &path).step(|| CLAIM.into())?;
+    Ok(Home { path, _lock: lock })
 }
 
 fn make(plan: Plan, started: Instant) -> Result<Made, Failure> {
