@@ -230,4 +230,8 @@ class World:
         return next(one for one in self.listings if one.operation == operation and service in (None, one.service))
 
     def stop(self):
-        self.account.codedeploy.stop_deployment(deploymentId=self.fleet)
+        client = self.account.codedeploy
+        try:
+            client.stop_deployment(deploymentId=self.fleet)
+        except client.exceptions.DeploymentAlreadyCompletedException:
+            pass  # Nobody carries it out, so it has failed after a while.

@@ -43,12 +43,16 @@ pub async fn create_branch(
         new: Some(id.to_string()),
         objects: NewObjects::default(),
     };
-    match service.write(call, &repository.id, write).await? {
+    let written = service.write(call, &repository.id, write).await;
+    match service.unless_deleted(&repository, written).await? {
         Ok(()) => Ok(CreateBranchOutput {}),
         Err(Refused(reason)) => match store::reference(&service.store, &repository.id, &reference).await? {
             Some(_) => Err(Error::BranchNameExists(branch)),
             // `a/b` cannot be where `a` is.
-            None => Err(Error::BranchNameConflicts(branch, reason)),
+            None => {
+                let error = Error::BranchNameConflicts(branch, reason);
+                service.unless_deleted(&repository, Err(error)).await
+            }
         },
     }
 }

@@ -116,12 +116,13 @@ async fn make(
         Ok(()) => Ok(made),
         Err(Refused(reason)) => {
             let tip = store::reference(&service.store, &repository.id, &name).await?;
-            match (parent, tip.map(|tip| tip.target.clone())) {
-                (Some(parent), Some(tip)) if parent != tip => Err(Error::ParentOutdated(parent, branch, tip)),
-                (None, Some(_)) => Err(Error::ParentRequired(branch)),
-                (Some(_), None) => Err(Error::BranchDoesNotExist(branch)),
-                _ => Err(Error::BranchNameConflicts(branch, reason)),
-            }
+            let error = match (parent, tip.map(|tip| tip.target.clone())) {
+                (Some(parent), Some(tip)) if parent != tip => Error::ParentOutdated(parent, branch, tip),
+                (None, Some(_)) => Error::ParentRequired(branch),
+                (Some(_), None) => Error::BranchDoesNotExist(branch),
+                _ => Error::BranchNameConflicts(branch, reason),
+            };
+            service.unless_deleted(repository, Err(error)).await
         }
     }
 }

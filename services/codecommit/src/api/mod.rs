@@ -74,15 +74,17 @@ impl CodeCommitService {
         self.unless_deleted(repository, outcome).await
     }
 
-    /// Work on a repository's folder fails in many ways once a deletion at the same time has taken it away;
-    /// the client is told the one reason.
+    /// Work on a repository's folder fails in many ways once a deletion at the same time has taken it away, and git
+    /// refuses what it is given for as many; the client is told the one reason.
     pub(crate) async fn unless_deleted<T>(
         &self,
         repository: &Repository,
         outcome: Result<T, Error>,
     ) -> Result<T, Error> {
         match outcome {
-            Err(Error::Git(_)) if store::by_id(&self.store, &repository.id).await?.is_none() => {
+            Err(Error::Git(_) | Error::BranchNameConflicts(..) | Error::BranchDoesNotExist(_))
+                if store::by_id(&self.store, &repository.id).await?.is_none() =>
+            {
                 Err(Error::RepositoryDoesNotExist(repository.name.clone()))
             }
             outcome => outcome,

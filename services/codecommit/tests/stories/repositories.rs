@@ -102,3 +102,28 @@ async fn tags_come_and_go() {
     let many: serde_json::Map<String, Value> = (0..50).map(|n| (format!("k{n}"), json!("v"))).collect();
     assert_eq!(world.fails("TagResource", json!({ "resourceArn": arn, "tags": many })).await, "TooManyTags");
 }
+
+/// Whatever git says of a repository that is being taken away, the client is told that it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_beside_a_deletion_is_made_or_told_that_the_repository_is_gone() {
+    let world = World::new().await;
+    let put = |path: &str| {
+        json!({ "repositoryName": "demo", "branchName": "main", "filePath": path,
+                "fileContent": "", "commitMessage": "a" })
+    };
+    let mut gone = 0;
+    for round in 0..30 {
+        world.repository("demo").await;
+        let delete = async {
+            // From before the change has begun until git is done with it.
+            tokio::time::sleep(std::time::Duration::from_millis(round / 2)).await;
+            world.api("DeleteRepository", json!({ "repositoryName": "demo" })).await
+        };
+        let (made, _) = tokio::join!(world.api_as("ann", "PutFile", put("readme")), delete);
+        if let Err(error) = made {
+            assert_eq!(error.code, "RepositoryDoesNotExistException", "{}", error.message);
+            gone += 1;
+        }
+    }
+    assert!(gone > 0, "no change met its deletion");
+}
