@@ -19,11 +19,12 @@ const USAGE: &str = "\
 Usage: cargo xtask <task>
 
   journey [--keep]  build Towpath and take a real project from `git push` to two hosts
-  test [FILTER]     every test: Rust, then the stories with unmodified clients (FILTER: pytest's -k)
+  test [FILTER]     every test: Rust, then the stories with unmodified clients (FILTER: pytest's -k);
+                    up to three that failed are run once more, and named as flaky when they pass then
   check             format, lints, house rules, generated files, licences: what CI runs before the tests
   bench [NAME]      our figures beside a reference's, measured in the same run: journey, sandbox, api,
-                    start, growth, scale, agents (--towpath PATH: this binary instead of a release build;
-                    --json FILE)
+                    start, growth, scale, agents, git, retention, build (--towpath PATH: this binary instead
+                    of a release build; --json FILE)
   faults            200 seeded runs of the whole journey while things die, fill up, jump and get lost
                     (--runs N, --first N, --seed N, --jobs N, --kinds A,B, --towpath PATH)
   fuzz [TARGET]     every fuzz target, or one, for a minute each (--seconds N; --seed N; --keep: merge what was

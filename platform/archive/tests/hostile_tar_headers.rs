@@ -6,17 +6,9 @@
 
 mod common;
 
-use common::tars::{Block, record, tar};
+use common::tars::{Block, file, record, tar, two};
 use common::{Case, Leaves, arrives, case, judge};
 use towpath_archive::{Kind, Limits};
-
-fn file(name: &str) -> Block {
-    Block::file(name, "x")
-}
-
-fn two(first: Block, second: Block) -> Vec<u8> {
-    tar(&[first, second])
-}
 
 fn refuses(cases: Vec<Case>) {
     judge(cases, Kind::Tar, &Limits::default(), Leaves::Something);

@@ -94,3 +94,11 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
+
+pub fn file(name: &str) -> Block {
+    Block::file(name, "x")
+}
+
+pub fn two(first: Block, second: Block) -> Vec<u8> {
+    tar(&[first, second])
+}
